@@ -1,0 +1,419 @@
+package gate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxMoves is how often base may move under a request before a person is asked
+// who keeps pushing.
+const maxMoves = 3
+
+// maxTries is how often the forge may put a landing off before the request is
+// dropped. With the back-off of later that is about an hour.
+const maxTries = 16
+
+// later is the back-off before try n: 1 s, 2 s, 4 s, … at most 5 minutes.
+func later(n int) time.Duration {
+	return min(time.Second<<min(n, 10), 5*time.Minute)
+}
+
+// fly works on the one request in flight, or picks the next. It goes as far as
+// the outcomes at hand allow, and asks for the one thing it needs next.
+func (s *step) fly() {
+	if s.flight != nil {
+		e := s.entry(s.flight.PR)
+		if e != nil && e.Busy {
+			return
+		}
+		if e == nil || !e.Record.State.flying() {
+			s.end()
+		}
+	}
+	if s.flight == nil {
+		s.pick()
+	}
+	if s.flight == nil || s.in.Now.Before(s.flight.NotBefore) {
+		return
+	}
+	e := s.entry(s.flight.PR)
+	for {
+		before := *s.flight
+		switch before.State {
+		case CatchingUp:
+			s.catchUp(e)
+		case Testing:
+			s.test(e)
+		case Landing:
+			s.land(e)
+		}
+		if s.flight == nil {
+			s.pick()
+			if s.flight == nil {
+				return
+			}
+			e = s.entry(s.flight.PR)
+		} else if s.flight.State == before.State && s.flight.Base == before.Base {
+			return
+		}
+	}
+}
+
+// end takes the flight down, and with it a retest nobody waits for.
+func (s *step) end() {
+	if s.flight.State == Testing {
+		s.do(Stop{s.flight.PR, s.flight.Candidate})
+	}
+	s.flight = nil
+}
+
+// pick takes the first of the queue. A frozen queue picks nobody.
+func (s *step) pick() {
+	if s.frozen != nil || s.in.PolicyErr != "" {
+		return
+	}
+	var queued []Facts
+	for _, e := range s.entries {
+		if e.Record.State == Queued && !e.Busy {
+			queued = append(queued, e.Facts)
+		}
+	}
+	if len(queued) == 0 {
+		return
+	}
+	e := s.entry(Order(queued)[0].PR.Number)
+	s.flight = &Flight{PR: e.PR.Number, State: CatchingUp, Since: s.in.Now, Head: e.PR.Head, Base: s.in.Tip}
+	s.chooseMode(e)
+	s.enter(e, CatchingUp, "catching up with "+s.in.Base+" "+s.in.Tip.Short())
+}
+
+// chooseMode settles how this PR is caught up and how it will land.
+func (s *step) chooseMode(e *entry) {
+	f, p := s.flight, s.in.Policy
+	f.Mode = p.CatchUp
+	if e.Record.Mode != "" {
+		f.Mode = e.Record.Mode
+	}
+	if f.Mode != CatchUpCandidate && !e.PR.MayPush {
+		s.fallBack(e, "its branch cannot be pushed to by mergegate")
+	}
+	if p.DryRun {
+		f.Mode = CatchUpCandidate
+	}
+	f.Method = Strongest(s.wanted(e), f.Mode, s.in.Methods)
+}
+
+// wanted is the method asked for: for this PR alone, or by the policy.
+func (s *step) wanted(e *entry) Method {
+	if m := e.Record.Request.Method; m != "" {
+		return m
+	}
+	return s.in.Policy.Land.Method
+}
+
+// fallBack leaves the PR's branch alone from now on, and says so.
+func (s *step) fallBack(e *entry, why string) {
+	s.flight.Mode = CatchUpCandidate
+	e.Record.Mode, e.Record.ModeWhy, e.touched = CatchUpCandidate, why, true
+}
+
+func (s *step) enter(e *entry, to State, what string) {
+	if s.flight.State != to {
+		s.flight.Since = s.in.Now
+	}
+	s.flight.State = to
+	r := &e.Record
+	r.State.check(to)
+	if r.State != to {
+		r.State, r.Since, r.Why = to, s.in.Now, nil
+		r.happened(s.in.Now, what)
+	}
+}
+
+// ends drops the request in flight and takes the flight down.
+func (s *step) ends(e *entry, why string) {
+	s.drop(e, why)
+	s.end()
+}
+
+// how says what kind of commit the candidate is.
+func (f *Flight) how() Method {
+	switch {
+	case f.Mode == CatchUpMerge:
+		return Merge
+	case f.Mode == CatchUpCandidate && f.Method != "":
+		return f.Method
+	}
+	return Rebase
+}
+
+func (s *step) catchUp(e *entry) {
+	f := s.flight
+	if f.Base != s.in.Tip {
+		f.Base, f.Candidate, f.Tree, f.Published = s.in.Tip, "", "", false
+	}
+	if f.Candidate == "" {
+		o, ok := s.answer(Build{f.PR, f.Head, f.Base, f.how()})
+		if !ok || o.Result == "" {
+			s.do(Build{f.PR, f.Head, f.Base, f.how()})
+			return
+		}
+		if !s.built(e, o.Built) {
+			return
+		}
+	}
+	if !s.show(e) {
+		return
+	}
+	s.enter(e, Testing, fmt.Sprintf("testing %s on %s %s", f.Candidate.Short(), s.in.Base, f.Base.Short()))
+}
+
+// built takes in a candidate; false when there is none to go on with.
+func (s *step) built(e *entry, b Built) bool {
+	f := s.flight
+	switch {
+	case b.Conflict != "":
+		files := "files"
+		if b.Files == 1 {
+			files = "file"
+		}
+		why := fmt.Sprintf("Conflict with %s in %d %s", s.in.Base, b.Files, files)
+		s.ends(e, why)
+		e.Record.Conflict = b.Conflict
+	case b.Refused != "":
+		s.ends(e, b.Refused)
+	case b.InBase:
+		s.move(e, Landed, "already in "+s.in.Base, "Its whole change is already in "+s.in.Base)
+		s.end()
+	case b.CannotPush != "" && b.Candidate != f.Head && f.Mode != CatchUpCandidate:
+		s.fallBack(e, b.CannotPush)
+		f.Method = ""
+		s.chooseMode(e)
+	default:
+		// A head that already contains base is landed as it is: the strongest
+		// method is open to it even when its branch may not be pushed to.
+		if b.Candidate == f.Head {
+			f.Method = Strongest(s.wanted(e), CatchUpRebase, s.in.Methods)
+		}
+		f.Candidate, f.Tree = b.Candidate, b.Tree
+		return s.methodFits(e)
+	}
+	return false
+}
+
+// methodFits ends the request when nothing the repository allows can land it.
+func (s *step) methodFits(e *entry) bool {
+	if s.flight.Method != "" || s.in.Policy.DryRun {
+		return true
+	}
+	s.ends(e, fmt.Sprintf("the PR's branch stays as it is (%s), and then only the merge methods merge and squash can land it, which are not allowed here", e.Record.ModeWhy))
+	return false
+}
+
+// show puts the candidate where CI and the forge need it; true when it is there.
+func (s *step) show(e *entry) bool {
+	f := s.flight
+	switch {
+	case f.Candidate == e.PR.Head || s.in.Policy.DryRun:
+		return true
+	case f.Mode != CatchUpCandidate:
+		if !slices.Contains(f.Ours, f.Candidate) {
+			f.Ours = append(f.Ours, f.Candidate)
+		}
+		push := Push{f.PR, e.PR.Head, f.Candidate}
+		switch o, _ := s.answer(push); o.Result {
+		case Denied:
+			s.fallBack(e, o.Why)
+			f.Candidate, f.Method = "", ""
+			s.chooseMode(e)
+			s.catchUp(e)
+		case Moved:
+			s.retry(e) // the next facts show the new head
+		default:
+			s.do(push)
+		}
+		return false
+	case len(s.in.Policy.Retest.Checks) > 0 && !f.Published:
+		publish := Publish{f.PR, f.Candidate}
+		o, _ := s.answer(publish)
+		if o.Result != Done {
+			s.do(publish)
+			return false
+		}
+		f.Published = true
+	}
+	return true
+}
+
+// retry comes back to the flight after a growing pause, and gives up in the end.
+func (s *step) retry(e *entry) {
+	f := s.flight
+	f.Tries++
+	f.NotBefore = s.in.Now.Add(later(f.Tries - 1))
+	if f.Tries > maxTries {
+		s.ends(e, "the forge kept putting it off; ask again, or look at its log")
+	}
+}
+
+// again goes back to catching up because base moved, keeping the place.
+func (s *step) again(e *entry) {
+	f, r := s.flight, &e.Record
+	r.Moves++
+	if r.Moves > maxMoves {
+		s.ends(e, fmt.Sprintf("%s moved %d times while this PR was being worked on: somebody keeps pushing to it. Ask again when that has stopped", s.in.Base, r.Moves))
+		return
+	}
+	if f.State == Testing {
+		s.do(Stop{f.PR, f.Candidate})
+	}
+	f.Head, f.Asked = e.PR.Head, false
+	s.enter(e, CatchingUp, fmt.Sprintf("%s moved to %s, catching up again", s.in.Base, s.in.Tip.Short()))
+}
+
+func (s *step) test(e *entry) {
+	f, p, r := s.flight, s.in.Policy.Retest, &e.Record
+	if f.Base != s.in.Tip {
+		s.again(e)
+		return
+	}
+	v := s.verdict(e)
+	switch v.State {
+	case Passed:
+		r.Evidence = Evidence{Base: f.Base, Commit: f.Candidate, Tree: f.Tree, Policy: p.Fingerprint(), At: s.in.Now, Log: v.Log}
+		r.Broken = 0
+		s.enter(e, Landing, "the retest passed")
+	case Failed:
+		why := v.Why
+		if !strings.HasPrefix(why, "Cannot reach") {
+			why = "Retest failed: " + why
+		}
+		s.ends(e, why)
+		r.Log, r.Tail = v.Log, v.Tail
+	case Broken:
+		r.Broken++
+		if r.Broken >= max(1, s.in.Policy.Attempts) {
+			s.ends(e, fmt.Sprintf("the retest could not be done (%d attempts): %s. This says nothing about the change", r.Broken, v.Why))
+			r.Log, r.Tail = v.Log, v.Tail
+			return
+		}
+		r.happened(s.in.Now, "the retest could not be done: "+v.Why)
+		e.touched = true
+		f.NotBefore = s.in.Now.Add(later(r.Broken))
+	}
+}
+
+// verdict asks for what the policy wants and joins the answers. Evidence for an
+// identical tree under an identical policy stands in for the command.
+func (s *step) verdict(e *entry) Verdict {
+	f, p := s.flight, s.in.Policy.Retest
+	v := Verdict{State: Passed}
+	if p.Command != "" {
+		ev := e.Record.Evidence
+		if ev.Tree == f.Tree && f.Tree != "" && ev.Policy == p.Fingerprint() {
+			v.Log = ev.Log
+		} else {
+			q := Retest{f.PR, f.Candidate, f.Base, f.Tree}
+			o, ok := s.answer(q)
+			if !ok || o.Verdict.State == "" {
+				s.do(q)
+				v = Verdict{State: Running}
+			} else {
+				v = o.Verdict
+			}
+		}
+	}
+	if len(p.Checks) > 0 {
+		v = both(v, JudgeChecks(p.Checks, s.in.CI, s.in.Own, f.Since, s.in.Now, p.StartTimeout, p.Timeout))
+	}
+	if !p.Configured() {
+		return Verdict{State: Broken, Why: "no retest is configured"}
+	}
+	return v
+}
+
+func (s *step) land(e *entry) {
+	f := s.flight
+	if f.Asked {
+		s.inspect(e)
+		return
+	}
+	if f.Base != s.in.Tip {
+		s.again(e)
+		return
+	}
+	if s.in.Policy.DryRun {
+		s.ends(e, fmt.Sprintf("Dry run: %s would have landed on %s %s. Nothing was pushed", f.Candidate.Short(), s.in.Base, f.Base.Short()))
+		return
+	}
+	if e.PR.Head != f.lands() {
+		f.Head, f.Candidate, f.Tree, f.Published = e.PR.Head, "", "", false
+		s.enter(e, CatchingUp, "the head is not where it was, catching up again")
+		return
+	}
+	if s.frozen != nil {
+		return
+	}
+	confirm := Confirm{f.PR, f.Candidate, f.Base}
+	if o, _ := s.answer(confirm); o.Result != Done {
+		s.do(confirm)
+		return
+	}
+	f.Asked = true
+	s.do(Land{f.PR, e.PR.Head, f.Candidate, f.Base, f.Tree, f.Method})
+}
+
+// lands is the head that the PR must have at landing.
+func (f *Flight) lands() SHA {
+	if f.Mode == CatchUpCandidate {
+		return f.Head
+	}
+	return f.Candidate
+}
+
+// inspect settles a landing that was asked for: base itself says what happened,
+// the forge's answer only says why it did not.
+func (s *step) inspect(e *entry) {
+	f := s.flight
+	o, _ := s.answer(Land{f.PR, e.PR.Head, f.Candidate, f.Base, f.Tree, f.Method})
+	q := Inspect{f.PR, f.Candidate, f.Base, f.Tree}
+	seen, _ := s.answer(q)
+	if seen.Result != Done && o.Result != Denied {
+		s.do(q)
+		return
+	}
+	switch {
+	case seen.Found.Landed && seen.Found.OnBase && seen.Found.Tree == f.Tree:
+		e.Record.Landed = LandedAs{Commit: seen.Found.Commit, Tree: f.Tree, Base: f.Base, Method: f.Method}
+		s.move(e, Landed, "landed as "+seen.Found.Commit.Short(), "Landed as "+seen.Found.Commit.Short())
+		s.end()
+	case seen.Found.Landed:
+		s.alarm(e, seen.Found)
+	case e.PR.Merged:
+		s.move(e, Landed, "merged by somebody else", "Merged by somebody else, as "+e.PR.MergeCommit.Short())
+		s.end()
+	case o.Result == Denied:
+		s.ends(e, "The forge refuses to merge: "+o.Why)
+	case f.Base != s.in.Tip:
+		s.again(e)
+	default:
+		f.Asked = false
+		s.retry(e)
+	}
+}
+
+// alarm: base holds something else than what was tested. Nothing more lands
+// until a person has looked.
+func (s *step) alarm(e *entry, got Found) {
+	f := s.flight
+	why := fmt.Sprintf("#%d landed as %s with tree %s, but tree %s on %s was tested", f.PR, got.Commit.Short(), got.Tree.Short(), f.Tree.Short(), f.Base.Short())
+	if got.Tree == f.Tree {
+		why = fmt.Sprintf("#%d landed as %s, but not on the tested base %s: %s moved in between", f.PR, got.Commit.Short(), f.Base.Short(), s.in.Base)
+	}
+	s.frozen = &Freeze{By: "mergegate", At: s.in.Now, Reason: why}
+	s.do(SetFreeze{*s.frozen})
+	e.Record.Landed = LandedAs{Commit: got.Commit, Tree: got.Tree, Base: f.Base, Method: f.Method}
+	s.move(e, Landed, "ALARM: "+why, "ALARM: "+why)
+	s.end()
+}

@@ -1,0 +1,131 @@
+package gate
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// Priority orders requests before their time does.
+type Priority int
+
+const (
+	Low    Priority = -1
+	Normal Priority = 0
+	High   Priority = 1
+	Urgent Priority = 2
+)
+
+func (p Priority) String() string {
+	return map[Priority]string{Low: "low", Normal: "normal", High: "high", Urgent: "urgent"}[p]
+}
+
+// Via is how somebody asked.
+type Via string
+
+const (
+	ByLabel    Via = "label"
+	ByCommand  Via = "command"
+	ByApproval Via = "approval"
+)
+
+// Request is somebody's wish to see a PR land.
+type Request struct {
+	By       User      `json:"by"`
+	At       time.Time `json:"at"`
+	Via      Via       `json:"via"`
+	Base     string    `json:"base"`
+	Priority Priority  `json:"priority,omitempty"`
+	Method   Method    `json:"method,omitempty"` // asked for this PR alone; "" means the policy's
+}
+
+// Record is everything mergegate remembers about one PR. It is kept in the PR's
+// sticky comment, so that any replica can go on from it.
+type Record struct {
+	Request Request   `json:"request,omitzero"`
+	State   State     `json:"state,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
+	// Same lists the heads that are one and the same change: the head that was
+	// asked for, then mergegate's own rebases of it, oldest first. A head that is
+	// not in the list is news from the author.
+	Same []SHA `json:"same,omitempty"`
+	// Why is what a waiting request waits for (one item each), or why it ended.
+	Why      []string   `json:"why,omitempty"`
+	Conflict string     `json:"conflict,omitempty"` // rendered report, only while it is why
+	Tail     string     `json:"tail,omitempty"`     // last lines of the log, only while red
+	Log      string     `json:"log,omitempty"`      // id of the log page
+	Moves    int        `json:"moves,omitempty"`    // how often base moved under this request
+	Broken   int        `json:"broken,omitempty"`   // retests of this head that could not be done
+	Mode     CatchUp    `json:"mode,omitempty"`     // when another than the policy's was needed
+	ModeWhy  string     `json:"mode_why,omitempty"`
+	Evidence Evidence   `json:"evidence,omitzero"`
+	Landed   LandedAs   `json:"landed,omitzero"`
+	Command  int64      `json:"command,omitempty"` // newest command comment dealt with
+	LabelAt  time.Time  `json:"label_at,omitzero"` // the label event dealt with
+	Answer   string     `json:"answer,omitempty"`  // to the last command that needs one
+	Events   []Happened `json:"events,omitempty"`  // newest last, at most ten
+}
+
+// Happened is one line of a PR's history.
+type Happened struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what"`
+}
+
+// Evidence is a passing verdict bound to a tree and a policy.
+type Evidence struct {
+	Base   SHA       `json:"base"`
+	Commit SHA       `json:"commit"`
+	Tree   SHA       `json:"tree"`
+	Policy string    `json:"policy"` // RetestPolicy.Fingerprint
+	At     time.Time `json:"at"`
+	Log    string    `json:"log,omitempty"`
+}
+
+// LandedAs says what landed.
+type LandedAs struct {
+	Commit SHA    `json:"commit"`
+	Tree   SHA    `json:"tree"`
+	Base   SHA    `json:"base"` // the tip it was tested on
+	Method Method `json:"method"`
+}
+
+// Is says whether the head is the change that was asked for.
+func (r Record) Is(head SHA) bool { return slices.Contains(r.Same, head) }
+
+// Queue is the work in flight of one (repository, base branch). It is saved in
+// the lease before anything is done, so that whoever holds the lease next goes on.
+type Queue struct {
+	Flight *Flight `json:"flight,omitempty"`
+}
+
+// Flight is the one request being worked on.
+type Flight struct {
+	PR        int       `json:"pr"`
+	State     State     `json:"state"` // CatchingUp, Testing or Landing
+	Since     time.Time `json:"since"`
+	Head      SHA       `json:"head"` // the PR's head it was picked with
+	Base      SHA       `json:"base"` // the tip the candidate is built on
+	Mode      CatchUp   `json:"mode"`
+	Method    Method    `json:"method"` // never Auto
+	Candidate SHA       `json:"candidate,omitempty"`
+	Tree      SHA       `json:"tree,omitempty"`
+	Ours      []SHA     `json:"ours,omitempty"`      // candidates that were, or are about to be, pushed to the PR's branch
+	Published bool      `json:"published,omitempty"` // the candidate is on a ref of ours, where CI sees it
+	Asked     bool      `json:"asked,omitempty"`     // the forge was asked to land; the answer may be unknown
+	Tries     int       `json:"tries,omitempty"`     // landings the forge answered with "later"
+	NotBefore time.Time `json:"not_before,omitzero"`
+}
+
+// Fingerprint names the policy a verdict was given under: equal fingerprints
+// mean that the same verdict would be asked for in the same way.
+func (p RetestPolicy) Fingerprint() string {
+	data, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // strings, numbers and a map of strings always marshal
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:8])
+}

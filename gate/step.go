@@ -1,0 +1,302 @@
+package gate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Step takes one queue and what is known, and gives the queue as it must be saved
+// before acting, the records that changed, and what to do. It has no other
+// input and no effect. Called again with the same facts and no outcomes it asks
+// for the same actions.
+func Step(q Queue, in Input) (Queue, []Facts, []Action) {
+	if !in.Policy.Enabled {
+		return Queue{}, nil, nil
+	}
+	in.Policy.Retest.Checks = slices.Concat(in.Policy.Retest.Checks, in.Checks)
+	s := &step{in: in, frozen: in.Frozen}
+	if q.Flight != nil {
+		f := *q.Flight
+		f.Ours = slices.Clone(f.Ours)
+		s.flight = &f
+	}
+	for _, f := range in.PRs {
+		if !f.Busy {
+			f.Record.Same = slices.Clone(f.Record.Same)
+			f.Record.Events = slices.Clone(f.Record.Events)
+		}
+		s.entries = append(s.entries, &entry{Facts: f, before: f.Record})
+	}
+	for _, e := range s.entries {
+		if !e.Busy {
+			s.listen(e)
+			s.admit(e)
+		}
+	}
+	s.fly()
+	return s.result()
+}
+
+type entry struct {
+	Facts
+	before  Record
+	touched bool
+	asked   bool // asked for in this very step: the label may not show yet
+}
+
+type step struct {
+	in      Input
+	entries []*entry
+	flight  *Flight
+	frozen  *Freeze
+	actions []Action
+}
+
+func (s *step) do(a Action) { s.actions = append(s.actions, a) }
+
+// answer finds what came of an action that was asked for in the last step.
+func (s *step) answer(a Action) (Outcome, bool) {
+	for _, o := range s.in.Done {
+		if o.Of == a {
+			return o, true
+		}
+	}
+	return Outcome{}, false
+}
+
+func (s *step) entry(pr int) *entry {
+	for _, e := range s.entries {
+		if e.PR.Number == pr {
+			return e
+		}
+	}
+	return nil
+}
+
+// result orders the actions: records are saved before labels follow them, and
+// whatever was decided for the flight comes last.
+func (s *step) result() (Queue, []Facts, []Action) {
+	var notes, labels []Action
+	var changed []Facts
+	for _, e := range s.entries {
+		if e.Busy {
+			continue
+		}
+		has := e.PR.Has(s.in.Policy.Trigger.Label)
+		if e.Record.State.Active() && !has {
+			// On before the record is saved: an active record without its label
+			// would read as "somebody took the label off".
+			notes = append(notes, SetLabel{e.PR.Number, true})
+		}
+		if e.touched {
+			notes = append(notes, Note{e.PR.Number})
+			changed = append(changed, e.Facts)
+		}
+		if e.Record.State == Dropped && has && e.PR.Open && !s.in.Policy.DryRun {
+			labels = append(labels, SetLabel{e.PR.Number, false})
+		}
+	}
+	return Queue{Flight: s.flight}, changed, slices.Concat(notes, labels, s.actions)
+}
+
+// move changes a request's state and, when it is new, its history.
+func (s *step) move(e *entry, to State, what string, why ...string) {
+	r := &e.Record
+	same := r.State == to && slices.Equal(r.Why, why)
+	r.State.check(to)
+	if r.State != to {
+		r.Since = s.in.Now
+	}
+	r.State, r.Why = to, why
+	if to.Final() {
+		r.Request.Priority, r.Request.Method = Normal, ""
+	}
+	if !same {
+		e.touched = true
+		r.happened(s.in.Now, what)
+	}
+}
+
+func (r *Record) happened(at time.Time, what string) {
+	r.Events = append(r.Events, Happened{at.UTC().Truncate(time.Second), what})
+	if len(r.Events) > 10 {
+		r.Events = r.Events[len(r.Events)-10:]
+	}
+}
+
+func (s *step) drop(e *entry, why string) {
+	s.move(e, Dropped, "dropped: "+why, why)
+}
+
+func (s *step) reply(e *entry, format string, args ...any) {
+	e.Record.Answer = fmt.Sprintf(format, args...)
+	e.touched = true
+}
+
+// request starts a request, or starts it again.
+func (s *step) request(e *entry, r Request) {
+	old := e.Record
+	e.Record = Record{
+		State: old.State, Since: old.Since, Request: r, Same: []SHA{e.PR.Head},
+		Command: old.Command, LabelAt: old.LabelAt, Evidence: old.Evidence, Events: old.Events,
+	}
+	e.asked = true
+	s.move(e, Waiting, fmt.Sprintf("asked for by %s (%s)", r.By.Login, r.Via))
+}
+
+// listen takes in what people said: commands, the label, approvals.
+func (s *step) listen(e *entry) {
+	for _, c := range e.Commands {
+		if c.Comment <= e.before.Command {
+			continue
+		}
+		e.Record.Command, e.touched = c.Comment, true
+		s.obey(e, c)
+	}
+	p, r := s.in.Policy, &e.Record
+	if !e.Label.At.IsZero() && e.Label.At.After(r.LabelAt) && e.PR.Has(p.Trigger.Label) && e.PR.Open {
+		r.LabelAt, e.touched = e.Label.At, true
+		switch {
+		case r.State.Active() || e.Label.Ours && r.State != "":
+		case e.Label.Ours:
+			s.request(e, Request{By: e.Label.By, At: e.Label.At, Via: ByLabel, Base: e.PR.Base})
+			s.drop(e, "my notes on this request are gone, so I do not know who asked for which commit. Ask again")
+		case e.Label.Role < RoleWrite:
+			s.request(e, Request{By: e.Label.By, At: e.Label.At, Via: ByLabel, Base: e.PR.Base})
+			s.drop(e, fmt.Sprintf("%s set the label, but asking for a PR to land needs write access", e.Label.By.Login))
+		default:
+			s.request(e, Request{By: e.Label.By, At: e.Label.At, Via: ByLabel, Base: e.PR.Base})
+		}
+	}
+	if p.Trigger.Approval && e.PR.Open && !r.State.Active() && !r.Is(e.PR.Head) {
+		need := max(1, p.Require.Approvals, e.RequiredApprovals)
+		if ok, against := Approvals(e.PR, *r, e.Reviews); len(ok) >= need && len(against) == 0 {
+			s.request(e, Request{By: ok[len(ok)-1], At: s.in.Now, Via: ByApproval, Base: e.PR.Base})
+		}
+	}
+}
+
+// obey carries out one command. The commander's role was read for this step.
+func (s *step) obey(e *entry, c Command) {
+	r := &e.Record
+	writer := c.Role >= RoleWrite
+	switch {
+	case c.Mistake != "":
+		s.reply(e, "@%s %s", c.By.Login, c.Mistake)
+	case c.Verb == DoHelp, c.Verb == DoStatus:
+		s.reply(e, "%s", string(c.Verb))
+	case c.Verb == DoFreeze || c.Verb == DoUnfreeze:
+		s.obeyFreeze(e, c)
+	case c.Verb == DoCancel:
+		switch {
+		case !writer && c.By.ID != e.PR.Author.ID:
+			s.reply(e, "@%s only people with write access, and the author, may cancel.", c.By.Login)
+		case !r.State.Active():
+			s.reply(e, "@%s there is nothing to cancel.", c.By.Login)
+		default:
+			s.drop(e, "cancelled by "+c.By.Login)
+		}
+	case !writer:
+		s.reply(e, "@%s asking for a PR to land needs write access to this repository.", c.By.Login)
+	case !s.in.Policy.Trigger.Command:
+		s.reply(e, "@%s commands that ask for landing are switched off here; use the label %q.", c.By.Login, s.in.Policy.Trigger.Label)
+	case !e.PR.Open:
+		s.reply(e, "@%s this PR is not open.", c.By.Login)
+	case c.Verb == DoRetry && r.State != Dropped:
+		s.reply(e, "@%s there is nothing to retry; `/merge` asks for this PR to land.", c.By.Login)
+	default:
+		s.obeyMerge(e, c)
+	}
+}
+
+func (s *step) obeyMerge(e *entry, c Command) {
+	r := &e.Record
+	if r.State.Active() {
+		if c.Priority == nil && c.Method == "" {
+			s.reply(e, "@%s this PR is already on its way.", c.By.Login)
+		}
+	} else {
+		s.request(e, Request{By: c.By, At: c.At, Via: ByCommand, Base: e.PR.Base})
+		if c.Verb == DoRetry {
+			r.Evidence = Evidence{}
+		}
+	}
+	if c.Priority != nil {
+		r.Request.Priority, e.touched = *c.Priority, true
+	}
+	if c.Method != "" && !r.State.flying() {
+		r.Request.Method, e.touched = c.Method, true
+	} else if c.Method != "" {
+		s.reply(e, "@%s the method cannot change while the PR is being worked on.", c.By.Login)
+	}
+}
+
+func (s *step) obeyFreeze(e *entry, c Command) {
+	switch {
+	case c.Role < RoleMaintain:
+		s.reply(e, "@%s freezing and unfreezing needs the maintain or admin role.", c.By.Login)
+	case c.Verb == DoFreeze:
+		s.frozen = &Freeze{By: c.By.Login, At: c.At, Reason: c.Reason}
+		s.do(SetFreeze{*s.frozen})
+		s.reply(e, "@%s the queue of %s is frozen: %s", c.By.Login, s.in.Base, c.Reason)
+	case s.frozen == nil:
+		s.reply(e, "@%s the queue of %s is not frozen.", c.By.Login, s.in.Base)
+	default:
+		s.frozen = nil
+		s.do(SetFreeze{})
+		s.reply(e, "@%s the queue of %s goes on.", c.By.Login, s.in.Base)
+	}
+}
+
+// admit brings a request's state up to date with what the forge says. It is the
+// only place that ends a request because of something a person did to the PR.
+func (s *step) admit(e *entry) {
+	r, p := &e.Record, s.in.Policy
+	if !r.State.Active() {
+		return
+	}
+	ours := s.flight != nil && s.flight.PR == e.PR.Number
+	known := r.Is(e.PR.Head) || ours && slices.Contains(s.flight.Ours, e.PR.Head)
+	switch {
+	case e.PR.Merged && ours && s.flight.Asked:
+		return // Inspect says whether it was us
+	case e.PR.Merged:
+		s.move(e, Landed, "merged by somebody else", "Merged by somebody else, as "+e.PR.MergeCommit.Short())
+		return
+	case !e.PR.Open:
+		s.drop(e, "the PR was closed")
+		return
+	case e.PR.Base != r.Request.Base:
+		s.drop(e, fmt.Sprintf("the PR was retargeted from %s to %s", r.Request.Base, e.PR.Base))
+		return
+	case !slices.ContainsFunc(p.Branches, func(b string) bool { return Match(b, e.PR.Base) }):
+		s.drop(e, fmt.Sprintf("mergegate does not look after the branch %s (it does after: %s)", e.PR.Base, strings.Join(p.Branches, ", ")))
+		return
+	case !e.asked && !e.PR.Has(p.Trigger.Label):
+		s.drop(e, fmt.Sprintf("the label %q was taken off", p.Trigger.Label))
+		return
+	case !known && r.State == Waiting && max(p.Require.Approvals, e.RequiredApprovals) > 0:
+		r.Same, r.Broken, r.Moves, e.touched = []SHA{e.PR.Head}, 0, 0, true
+		r.happened(s.in.Now, "a new commit "+e.PR.Head.Short()+" was pushed")
+	case !known:
+		s.drop(e, fmt.Sprintf("a new commit %s was pushed after the request", e.PR.Head.Short()))
+		return
+	case e.PR.Draft && r.State != Waiting:
+		s.drop(e, "the PR was converted to a draft")
+		return
+	}
+	if !r.Is(e.PR.Head) {
+		r.Same = append(r.Same, e.PR.Head) // the lease remembers it too: saved with the next note
+	}
+	if s.in.PolicyErr != "" {
+		s.move(e, Waiting, "the policy cannot be read", "a maintainer to mend .mergegate.yaml on "+s.in.Base+": "+s.in.PolicyErr)
+		return
+	}
+	if waits := admission(p, e.Facts, s.in.Methods); len(waits) > 0 {
+		s.move(e, Waiting, "waits for "+strings.Join(waits, ", "), waits...)
+	} else if r.State == Waiting {
+		s.move(e, Queued, "queued")
+	}
+}
