@@ -12,6 +12,9 @@ type Facts struct {
 	// RequiredApprovals and RequiredChecks are what the branch's protection asks
 	// for on top of the policy.
 	RequiredApprovals int
+	// Requester is what the person who asked may do now; RoleUnknown when it was
+	// not looked up this time.
+	Requester Role
 	// Busy: the bot could not read this PR this time. Step leaves it as it is.
 	Busy bool
 }

@@ -29,6 +29,7 @@ func Step(q Queue, in Input) (Queue, []Facts, []Action) {
 		}
 		s.entries = append(s.entries, &entry{Facts: f, before: f.Record})
 	}
+	s.board()
 	for _, e := range s.entries {
 		if !e.Busy {
 			s.listen(e)
@@ -37,6 +38,24 @@ func Step(q Queue, in Input) (Queue, []Facts, []Action) {
 	}
 	s.fly()
 	return s.result()
+}
+
+// board brings records and flight together. Records are saved when there is
+// news for people, the flight before each action, so either may be older: a
+// record "in flight" without a flight is queued, and the record of the flight is
+// where the flight is.
+func (s *step) board() {
+	for _, e := range s.entries {
+		r := &e.Record
+		switch {
+		case s.flight != nil && s.flight.PR == e.PR.Number:
+			if r.State == Queued || r.State.flying() {
+				r.State = s.flight.State
+			}
+		case r.State.flying():
+			r.State = Queued
+		}
+	}
 }
 
 type entry struct {
@@ -276,6 +295,9 @@ func (s *step) admit(e *entry) {
 		return
 	case !e.asked && !e.PR.Has(p.Trigger.Label):
 		s.drop(e, fmt.Sprintf("the label %q was taken off", p.Trigger.Label))
+		return
+	case e.Requester != RoleUnknown && e.Requester < RoleWrite:
+		s.drop(e, fmt.Sprintf("%s, who asked for it, no longer has write access", r.Request.By.Login))
 		return
 	case !known && r.State == Waiting && max(p.Require.Approvals, e.RequiredApprovals) > 0:
 		r.Same, r.Broken, r.Moves, e.touched = []SHA{e.PR.Head}, 0, 0, true
