@@ -1,9 +1,11 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"sync/atomic"
 	"time"
 )
@@ -31,8 +33,9 @@ type Held struct {
 	cfg       Config
 	claim     claim
 	inherited []byte
-	settled   time.Time // when the settle time is over
-	every     time.Duration
+	proven    bool          // taking it was the proof, there is nothing to settle
+	settled   time.Time     // when the settle time is over
+	every     time.Duration // Config.Renew with jitter
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -64,16 +67,16 @@ func (s stamp) since(then stamp) time.Duration {
 	return max(s.mono.Sub(then.mono), s.wall.Sub(then.wall))
 }
 
-// hold starts to keep a lease alive whose first write was sent at the stamp and
-// has been confirmed by now. spread, in [0, 1), sets the jitter.
-func hold(ctx context.Context, cfg Config, c claim, r record, inherited []byte, sent stamp, settle time.Duration, spread float64) *Held {
-	h := &Held{
-		cfg: cfg, claim: c, inherited: inherited, rec: r, sent: r.Seq,
-		settled: time.Now().Add(settle),
-		every:   time.Duration((0.8 + 0.4*spread) * float64(cfg.Renew)),
-		done:    make(chan struct{}),
-		io:      make(chan struct{}, 1),
-	}
+// start keeps the lease alive from now on. Its first write was sent at the stamp
+// and has been confirmed.
+func (h *Held) start(ctx context.Context, sent stamp) *Held {
+	spread := fnv.New32a()
+	spread.Write([]byte(h.rec.Nonce))
+	h.every = time.Duration((0.8 + 0.4*float64(spread.Sum32())/(1<<32)) * float64(h.cfg.Renew))
+	h.settled = time.Now().Add(h.cfg.Settle)
+	h.sent = h.rec.Seq
+	h.done = make(chan struct{})
+	h.io = make(chan struct{}, 1)
 	h.ctx, h.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	h.beat.Store(&beat{at: sent})
 	h.expiry = time.AfterFunc(h.left(), func() { h.Alive() })
@@ -86,6 +89,7 @@ func hold(ctx context.Context, cfg Config, c claim, r record, inherited []byte, 
 // looked at soon after a suspended machine wakes.
 func (h *Held) keep() {
 	defer close(h.done)
+	defer h.expiry.Stop()
 	tick := h.every / 4
 	t := time.NewTicker(tick)
 	defer t.Stop()
@@ -112,32 +116,36 @@ func (h *Held) keep() {
 // another was first; ErrLost that our lease disappeared. Both are final. After
 // any other error it may be called again.
 func (h *Held) Settled(ctx context.Context) error {
+	if h.proven {
+		return h.Alive()
+	}
+	wait := time.Until(h.settled)
 	for range looks {
 		select {
-		case <-time.After(time.Until(h.settled)):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-h.ctx.Done():
 			return context.Cause(h.ctx)
 		}
-		err := h.prove(ctx)
-		if !errors.Is(err, errUnseen) {
+		if err := h.prove(ctx); !errors.Is(err, errUnseen) {
 			return err
 		}
-		h.settled = time.Now().Add(h.cfg.Settle)
+		wait = h.cfg.Settle
 	}
-	h.end(fmt.Errorf("%w: %w", ErrLost, errUnseen))
-	return context.Cause(h.ctx)
+	return h.end(errUnseen)
 }
 
 // Check reads afresh whether the lease is still ours and nobody edited it. It
-// is meant for the moment before landing. ErrLost means: land nothing. Any other
-// error: unknown, which is no permission either.
+// is meant for the moment before landing. ErrLost is final and means: land
+// nothing. Any other error: unknown, which is no permission either.
 func (h *Held) Check(ctx context.Context) error {
 	err := h.prove(ctx)
-	if _, busy := errors.AsType[*BusyError](err); busy || errors.Is(err, errUnseen) {
-		h.end(fmt.Errorf("%w: %w", ErrLost, err))
-		return context.Cause(h.ctx)
+	if errors.Is(err, errUnseen) {
+		return h.end(err)
+	}
+	if _, busy := errors.AsType[*BusyError](err); busy {
+		return h.Alive()
 	}
 	return err
 }
@@ -149,13 +157,11 @@ func (h *Held) prove(ctx context.Context) error {
 	}
 	defer leave()
 	err = h.claim.prove(ctx)
-	if err == nil {
-		return h.Alive()
-	}
 	if _, busy := errors.AsType[*BusyError](err); busy || errors.Is(err, ErrLost) {
 		h.end(err)
+		return err
 	}
-	return err
+	return cmp.Or(h.Alive(), err)
 }
 
 // Inherited is the work in flight of the stale lease that this one replaces, as
@@ -186,29 +192,29 @@ func (h *Held) write(ctx context.Context, change func(record) record) error {
 		h.beat.Store(&beat{at: sent})
 		h.expiry.Reset(h.left())
 	case errors.Is(err, ErrLost):
-		h.end(err)
-		return err
+		return h.end(err)
 	default:
+		err = fmt.Errorf("renew the lease: %w", err)
 		h.beat.Store(&beat{at: h.beat.Load().at, err: err})
-		return fmt.Errorf("renew the lease: %w", err)
 	}
-	return h.Alive()
+	return cmp.Or(h.Alive(), err)
 }
 
 // Alive says, without asking anybody, whether the lease may still be relied on:
 // nil, or ErrLost. Call it before every write to the forge.
 func (h *Held) Alive() error {
 	if h.ctx.Err() == nil && h.left() <= 0 {
-		err := fmt.Errorf("%w: it was last renewed %v ago", ErrLost, h.age().Round(time.Second))
-		if last := h.beat.Load().err; last != nil {
-			err = fmt.Errorf("%w: %w", err, last)
+		b := h.beat.Load()
+		err := fmt.Errorf("last renewed %v ago", now().since(b.at).Round(time.Second))
+		if b.err != nil {
+			err = fmt.Errorf("%w: %w", err, b.err)
 		}
 		h.end(err)
 	}
 	return context.Cause(h.ctx)
 }
 
-// Context ends, with a cause that is ErrLost or *BusyError, as soon as the lease may not be
+// Context ends, with a cause that is ErrLost, as soon as the lease may not be
 // relied on, and at Release. It is no child of Take's context.
 func (h *Held) Context() context.Context { return h.ctx }
 
@@ -217,7 +223,7 @@ func (h *Held) Context() context.Context { return h.ctx }
 // the same Store removes it at once.
 func (h *Held) Release(ctx context.Context) error {
 	trusted := h.Alive() == nil
-	h.end(fmt.Errorf("%w: it was released", ErrLost))
+	h.end(errors.New("it was released"))
 	select {
 	case <-h.done:
 	case <-ctx.Done():
@@ -254,9 +260,13 @@ func (h *Held) enter(ctx context.Context) (context.Context, func(), error) {
 	return ctx, func() { stop(); cancel(); <-h.io }, nil
 }
 
-func (h *Held) end(cause error) {
-	h.cancel(cause)
-	h.expiry.Stop()
+// end makes the lease unreliable for good; the first reason stays.
+func (h *Held) end(why error) error {
+	if !errors.Is(why, ErrLost) {
+		why = fmt.Errorf("%w: %w", ErrLost, why)
+	}
+	h.cancel(why)
+	return context.Cause(h.ctx)
 }
 
 // age is the time since the last write that succeeded was sent.

@@ -1,0 +1,218 @@
+package lease
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"mergegate/gate"
+)
+
+// Refs are the refs of a git remote and commits that carry a text.
+type Refs interface {
+	// RemoteRefs says where the named refs are on the remote now. Those that
+	// do not exist are left out.
+	RemoteRefs(ctx context.Context, refs ...string) (map[string]gate.SHA, error)
+	// PushRef moves a remote ref only if it is at from. "" stands for a ref
+	// that does not exist. After an error it may have moved.
+	PushRef(ctx context.Context, ref string, from, to gate.SHA) error
+	// Write makes a local commit without files. Texts that differ give ids
+	// that differ.
+	Write(ctx context.Context, text string) (gate.SHA, error)
+	// Read fetches the ref and gives its commit and the text in it.
+	Read(ctx context.Context, ref string) (gate.SHA, string, error)
+}
+
+// NewRef keeps the lease in refs/mergegate/lease/<base> of a git remote.
+func NewRef(cfg Config, r Refs) Store {
+	return &refStore{cfg: cfg, git: r, ref: "refs/mergegate/lease/" + cfg.Base, look: true}
+}
+
+type refStore struct {
+	cfg  Config
+	git  Refs
+	ref  string
+	look bool       // read before pushing: there is a reason to expect a lease
+	seen view       // another's lease
+	left []gate.SHA // commits of ours that the ref may be at
+}
+
+// view is a lease commit as this replica first saw it.
+type view struct {
+	commit gate.SHA
+	rec    *record   // nil: not written with our key
+	first  time.Time // on our monotonic clock
+}
+
+func (s *refStore) end() time.Time {
+	ttl := s.cfg.TTL
+	if s.seen.rec != nil {
+		ttl = s.seen.rec.ttl()
+	}
+	return s.seen.first.Add(ttl + s.cfg.grace())
+}
+
+// where reads the ref; "" when it does not exist.
+func (s *refStore) where(ctx context.Context) (gate.SHA, error) {
+	at, err := s.git.RemoteRefs(ctx, s.ref)
+	if err != nil {
+		return "", fmt.Errorf("read the lease %s of %s: %w", s.ref, s.cfg.Repo, err)
+	}
+	return at[s.ref], nil
+}
+
+// watch reads another's lease, once per commit.
+func (s *refStore) watch(ctx context.Context, at gate.SHA) error {
+	if at == s.seen.commit {
+		return nil
+	}
+	first := time.Now()
+	at, text, err := s.git.Read(ctx, s.ref)
+	if err != nil {
+		return fmt.Errorf("read the lease %s of %s: %w", s.ref, s.cfg.Repo, err)
+	}
+	v := view{commit: at, first: first}
+	if r, ok := parse(s.cfg.Key, text); ok && r.Repo == repoName(s.cfg.Repo) && r.Base == s.cfg.Base {
+		v.rec = &r
+	}
+	s.seen = v
+	return nil
+}
+
+func (s *refStore) busy() *BusyError {
+	if s.seen.rec == nil {
+		return &BusyError{Until: s.end(), Unknown: true}
+	}
+	return &BusyError{Holder: s.seen.rec.Holder, PR: s.seen.rec.PR, Until: s.end()}
+}
+
+func (s *refStore) Take(ctx context.Context, n Note) (*Held, error) {
+	if err := s.cfg.Validate(); err != nil {
+		return nil, err
+	}
+	var from gate.SHA
+	var inherited []byte
+	if s.look {
+		var err error
+		if from, inherited, err = s.approach(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.look = true
+	r := newRecord(s.cfg, rand.Text(), n, inherited)
+	c := &refClaim{s: s, at: from}
+	sent := now()
+	if err := c.write(ctx, r); err != nil {
+		s.left = append(s.left, c.tried...)
+		if !errors.Is(err, ErrLost) {
+			return nil, fmt.Errorf("push the lease %s of %s: %w", s.ref, s.cfg.Repo, err)
+		}
+		if _, _, err := s.approach(ctx); err != nil {
+			return nil, err // as a rule a *BusyError: another was faster
+		}
+		return nil, fmt.Errorf("push the lease %s of %s: it was taken and released at the same moment; try again", s.ref, s.cfg.Repo)
+	}
+	h := &Held{cfg: s.cfg, claim: c, inherited: inherited, rec: r, proven: true}
+	return h.start(ctx, sent), nil
+}
+
+// approach gives the commit to push over: none, a stale lease with the work in
+// it, or what an attempt of ours left behind.
+func (s *refStore) approach(ctx context.Context) (from gate.SHA, inherited []byte, err error) {
+	at, err := s.where(ctx)
+	if err != nil || at == "" || slices.Contains(s.left, at) {
+		return at, nil, err
+	}
+	if err := s.watch(ctx, at); err != nil {
+		return "", nil, err
+	}
+	if time.Now().Before(s.end()) {
+		return "", nil, s.busy()
+	}
+	if s.seen.rec != nil {
+		inherited = s.seen.rec.Data
+	}
+	return s.seen.commit, inherited, nil
+}
+
+// refClaim is our lease.
+type refClaim struct {
+	s     *refStore
+	at    gate.SHA   // where the ref is, as last confirmed
+	tried []gate.SHA // pushed since, with an answer that was no answer
+}
+
+func (c *refClaim) prove(ctx context.Context) error {
+	at, err := c.s.where(ctx)
+	if err != nil {
+		return err
+	}
+	return c.adopt(at)
+}
+
+// adopt takes note of where the ref is; ErrLost when that is none of ours.
+func (c *refClaim) adopt(at gate.SHA) error {
+	if at != c.at && !slices.Contains(c.tried, at) {
+		return fmt.Errorf("%w: somebody moved %s", ErrLost, c.s.ref)
+	}
+	c.at = at
+	return nil
+}
+
+// write moves the ref to a new commit. Whatever the push answers, the ref
+// itself says whether it moved.
+func (c *refClaim) write(ctx context.Context, r record) error {
+	line, err := r.line(c.s.cfg.Key)
+	if err != nil {
+		return err
+	}
+	to, err := c.s.git.Write(ctx, line+"\n")
+	if err != nil {
+		return err
+	}
+	c.tried = append(c.tried, to)
+	if err = c.s.git.PushRef(ctx, c.s.ref, c.at, to); err == nil {
+		c.at, c.tried = to, nil
+		return nil
+	}
+	at, rerr := c.s.where(ctx)
+	if rerr != nil {
+		return errors.Join(err, rerr)
+	}
+	if lost := c.adopt(at); lost != nil {
+		return lost
+	}
+	if at != to {
+		return err
+	}
+	c.tried = nil
+	return nil
+}
+
+// drop deletes the ref if it is at a commit of ours, in one step.
+func (c *refClaim) drop(ctx context.Context, trusted bool) error {
+	if c.at == "" {
+		return nil
+	}
+	c.s.left = append(c.tried, c.at)
+	err := c.s.git.PushRef(ctx, c.s.ref, c.at, "")
+	if err != nil {
+		at, rerr := c.s.where(ctx)
+		switch {
+		case rerr != nil:
+			return errors.Join(err, rerr)
+		case at == c.at:
+			return err
+		case slices.Contains(c.tried, at):
+			c.at = at
+			if err := c.s.git.PushRef(ctx, c.s.ref, at, ""); err != nil {
+				return err
+			}
+		}
+	}
+	c.at, c.s.left, c.s.look = "", nil, !trusted
+	return nil
+}
