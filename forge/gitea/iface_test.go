@@ -1,0 +1,8 @@
+package gitea
+
+import "mergegate/forge"
+
+var (
+	_ forge.Forge = (*Forge)(nil)
+	_ forge.Admin = (*Forge)(nil)
+)
