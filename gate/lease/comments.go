@@ -3,7 +3,6 @@ package lease
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -43,8 +42,8 @@ type comments struct {
 	cfg   Config
 	forge Comments
 	seen  map[int64]sight
-	look  bool   // list before posting: there is a reason to expect a lease
-	nonce string // of a comment of ours that may exist; "" when none does
+	look  bool // list before posting: there is a reason to expect a lease
+	ours  own
 }
 
 // sight is a lease comment as this replica first saw it in its present form.
@@ -95,6 +94,7 @@ func (f found) busy() *BusyError {
 	return &BusyError{Holder: f.rec.Holder, PR: f.rec.PR, Until: f.end}
 }
 
+// is says whether f came from the attempt with this nonce.
 func (f found) is(nonce string) bool { return f.rec != nil && f.rec.Nonce == nonce }
 
 // survey lists the leases on our queue, lowest id first.
@@ -144,50 +144,42 @@ func (s *comments) Take(ctx context.Context, n Note) (*Held, error) {
 		}
 	}
 	s.look = true
-	if s.nonce == "" {
-		s.nonce = rand.Text()
-	}
-	r := newRecord(s.cfg, s.nonce, n, inherited)
+	r := newRecord(s.cfg, s.ours.begin(), n, inherited)
 	body, err := r.comment(s.cfg.Key)
 	if err != nil {
 		return nil, err
 	}
 	sent := now()
-	id, err := s.post(ctx, body)
+	id, err := s.post(ctx, body, r.Nonce)
 	if err != nil {
 		return nil, err
 	}
-	c := &comment{s: s, id: id, nonce: s.nonce}
+	c := &comment{s: s, id: id, nonce: r.Nonce}
 	return (&Held{cfg: s.cfg, claim: c, inherited: inherited, rec: r}).start(ctx, sent), nil
 }
 
-// approach looks whether the queue is free. It removes what an attempt of ours
-// left behind and gives the work of the newest stale lease, which is itself left
-// for prove to remove, once our own lease carries that work.
+// approach looks whether the queue is free, but for stale leases and what an
+// attempt of ours left behind. It gives the work in the newest of these. They
+// stay until prove removes them, when our new lease carries that work.
 func (s *comments) approach(ctx context.Context) (inherited []byte, err error) {
 	leases, err := s.survey(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range leases {
-		switch {
-		case f.is(s.nonce):
-			if err := s.forge.Delete(ctx, f.id); err != nil {
-				return nil, fmt.Errorf("remove our own left-over lease, comment %d: %w", f.id, err)
-			}
-		case !f.stale:
+		if !f.stale && !s.ours.has(f.rec) {
 			return nil, f.busy()
-		case f.rec != nil:
+		}
+		if f.rec != nil {
 			inherited = f.rec.Data
 		}
 	}
 	return inherited, nil
 }
 
-// post posts our lease. When the answer is lost it looks for the nonce; if that
-// is not there either, the next Take looks again and posts the same nonce, so
-// that twins can be told from rivals.
-func (s *comments) post(ctx context.Context, body string) (int64, error) {
+// post posts our lease. When the answer is lost it looks for the nonce. If that
+// is not there, the request may still arrive, and the next Take replaces it.
+func (s *comments) post(ctx context.Context, body, nonce string) (int64, error) {
 	c, err := s.forge.Post(ctx, body)
 	if err == nil {
 		return c.ID, nil
@@ -198,7 +190,7 @@ func (s *comments) post(ctx context.Context, body string) (int64, error) {
 		return 0, errors.Join(err, lerr)
 	}
 	for _, f := range leases {
-		if f.is(s.nonce) {
+		if f.is(nonce) {
 			return f.id, nil
 		}
 	}
@@ -215,8 +207,8 @@ type comment struct {
 	gone      bool
 }
 
-// prove finds us first in line. It then removes stale leases and twins of ours,
-// which a lost answer or a late request may have made.
+// prove finds us first in line. It then removes stale leases and what other
+// attempts of ours left behind.
 func (c *comment) prove(ctx context.Context) error {
 	leases, err := c.s.survey(ctx)
 	if err != nil {
@@ -227,14 +219,17 @@ func (c *comment) prove(ctx context.Context) error {
 		return errUnseen
 	}
 	own := leases[at]
-	if !own.is(c.nonce) || own.rec.Seq < c.confirmed || own.rec.Seq > c.sent {
+	if !own.is(c.nonce) || own.rec.Seq > c.sent {
 		return fmt.Errorf("%w: somebody edited comment %d", ErrLost, c.id)
+	}
+	if own.rec.Seq < c.confirmed {
+		return fmt.Errorf("the forge shows an old version of comment %d; read again", c.id)
 	}
 	var remove []int64
 	for i, f := range leases {
 		switch {
 		case i == at:
-		case f.stale || f.is(c.nonce):
+		case f.stale || c.s.ours.has(f.rec):
 			remove = append(remove, f.id)
 		case i < at:
 			c.remove(ctx) // if it stays, the next Take removes it
@@ -243,7 +238,7 @@ func (c *comment) prove(ctx context.Context) error {
 	}
 	for _, id := range remove {
 		if err := c.s.forge.Delete(ctx, id); err != nil {
-			return fmt.Errorf("remove the stale lease, comment %d: %w", id, err)
+			return fmt.Errorf("remove the old lease, comment %d: %w", id, err)
 		}
 	}
 	return nil
@@ -258,6 +253,7 @@ func (c *comment) write(ctx context.Context, r record) error {
 	err = c.s.forge.Edit(ctx, c.id, body)
 	if errors.Is(err, ErrGone) {
 		c.gone = true
+		c.s.ours.ended(c.nonce)
 		return fmt.Errorf("%w: somebody deleted comment %d", ErrLost, c.id)
 	}
 	if err == nil {
@@ -278,9 +274,8 @@ func (c *comment) drop(ctx context.Context, trusted bool) error {
 		if err != nil {
 			return err
 		}
-		ours := func(f found) bool { return f.id == c.id && f.is(c.nonce) }
-		if !slices.ContainsFunc(leases, ours) {
-			c.gone = true
+		foreign := func(f found) bool { return f.id == c.id && !f.is(c.nonce) }
+		if slices.ContainsFunc(leases, foreign) {
 			return nil
 		}
 	}
@@ -295,6 +290,7 @@ func (c *comment) remove(ctx context.Context) error {
 	if err := c.s.forge.Delete(ctx, c.id); err != nil {
 		return fmt.Errorf("delete comment %d: %w", c.id, err)
 	}
-	c.gone, c.s.nonce = true, ""
+	c.gone = true
+	c.s.ours.ended(c.nonce)
 	return nil
 }

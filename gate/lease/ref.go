@@ -2,7 +2,6 @@ package lease
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -35,12 +34,12 @@ type refStore struct {
 	cfg  Config
 	git  Refs
 	ref  string
-	look bool       // read before pushing: there is a reason to expect a lease
-	seen view       // another's lease
-	left []gate.SHA // commits of ours that the ref may be at
+	look bool // read before pushing: there is a reason to expect a lease
+	seen view
+	ours own
 }
 
-// view is a lease commit as this replica first saw it.
+// view is the lease that was there when we wanted ours, as first seen.
 type view struct {
 	commit gate.SHA
 	rec    *record   // nil: not written with our key
@@ -64,7 +63,7 @@ func (s *refStore) where(ctx context.Context) (gate.SHA, error) {
 	return at[s.ref], nil
 }
 
-// watch reads another's lease, once per commit.
+// watch reads the lease that is there, once per commit.
 func (s *refStore) watch(ctx context.Context, at gate.SHA) error {
 	if at == s.seen.commit {
 		return nil
@@ -102,11 +101,10 @@ func (s *refStore) Take(ctx context.Context, n Note) (*Held, error) {
 		}
 	}
 	s.look = true
-	r := newRecord(s.cfg, rand.Text(), n, inherited)
-	c := &refClaim{s: s, at: from}
+	r := newRecord(s.cfg, s.ours.begin(), n, inherited)
+	c := &refClaim{s: s, nonce: r.Nonce, at: from}
 	sent := now()
 	if err := c.write(ctx, r); err != nil {
-		s.left = append(s.left, c.tried...)
 		if !errors.Is(err, ErrLost) {
 			return nil, fmt.Errorf("push the lease %s of %s: %w", s.ref, s.cfg.Repo, err)
 		}
@@ -119,17 +117,17 @@ func (s *refStore) Take(ctx context.Context, n Note) (*Held, error) {
 	return h.start(ctx, sent), nil
 }
 
-// approach gives the commit to push over: none, a stale lease with the work in
-// it, or what an attempt of ours left behind.
+// approach gives the commit to push over and the work in it: none, a stale
+// lease, or what an attempt of ours left behind.
 func (s *refStore) approach(ctx context.Context) (from gate.SHA, inherited []byte, err error) {
 	at, err := s.where(ctx)
-	if err != nil || at == "" || slices.Contains(s.left, at) {
-		return at, nil, err
+	if err != nil || at == "" {
+		return "", nil, err
 	}
 	if err := s.watch(ctx, at); err != nil {
 		return "", nil, err
 	}
-	if time.Now().Before(s.end()) {
+	if time.Now().Before(s.end()) && !s.ours.has(s.seen.rec) {
 		return "", nil, s.busy()
 	}
 	if s.seen.rec != nil {
@@ -141,6 +139,7 @@ func (s *refStore) approach(ctx context.Context) (from gate.SHA, inherited []byt
 // refClaim is our lease.
 type refClaim struct {
 	s     *refStore
+	nonce string
 	at    gate.SHA   // where the ref is, as last confirmed
 	tried []gate.SHA // pushed since, with an answer that was no answer
 }
@@ -197,7 +196,6 @@ func (c *refClaim) drop(ctx context.Context, trusted bool) error {
 	if c.at == "" {
 		return nil
 	}
-	c.s.left = append(c.tried, c.at)
 	err := c.s.git.PushRef(ctx, c.s.ref, c.at, "")
 	if err != nil {
 		at, rerr := c.s.where(ctx)
@@ -213,6 +211,7 @@ func (c *refClaim) drop(ctx context.Context, trusted bool) error {
 			}
 		}
 	}
-	c.at, c.s.left, c.s.look = "", nil, !trusted
+	c.at, c.s.look = "", !trusted
+	c.s.ours.ended(c.nonce)
 	return nil
 }
