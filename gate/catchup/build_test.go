@@ -251,6 +251,9 @@ func TestRefusals(t *testing.T) {
 	if !errors.Is(err, ErrUnrelated) {
 		t.Errorf("unrelated histories: %v", err)
 	}
+	if w.m.suspect.Load() {
+		t.Error("a refusal made the mirror suspect")
+	}
 	gone := gate.SHA(strings.Repeat("1", 40))
 	if _, err = w.m.Build(t.Context(), Request{Base: root, Head: gone}); !errors.Is(err, ErrMissing) {
 		t.Errorf("missing head: %v", err)
@@ -259,9 +262,6 @@ func TestRefusals(t *testing.T) {
 		if _, err = w.m.Build(t.Context(), Request{Base: root, Head: bad}); err == nil || errors.Is(err, ErrMissing) {
 			t.Errorf("head %q: %v", bad, err)
 		}
-	}
-	if w.m.suspect.Load() {
-		t.Error("a refusal made the mirror suspect")
 	}
 }
 

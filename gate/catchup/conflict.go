@@ -105,7 +105,10 @@ func parseMerge(out string) (merged, error) {
 	}
 	for fields = fields[min(1, len(fields)):]; len(fields) > 0; {
 		n, err := strconv.Atoi(fields[0])
-		if err != nil || n < 0 || n > len(fields)-3 {
+		if err != nil {
+			break // advice for people, which git adds for submodules
+		}
+		if n < 0 || n > len(fields)-3 {
 			return m, malformed
 		}
 		m.messages = append(m.messages, message{kind: fields[n+1], paths: fields[1 : n+1]})
@@ -252,7 +255,10 @@ var namesPR = regexp.MustCompile(`(?m)^Merge pull request #(\d+)|^.*\(#(\d+)\)|^
 // request #12 …", "… (#12)", or Gitea's trailer "Reviewed-on: …/pulls/12".
 func pullRequest(message string) int {
 	found := append(namesPR.FindStringSubmatch(message), "", "", "", "")
-	n, _ := strconv.Atoi(cmp.Or(found[1], found[2], found[3]))
+	n, err := strconv.Atoi(cmp.Or(found[1], found[2], found[3]))
+	if err != nil {
+		return 0
+	}
 	return n
 }
 

@@ -48,17 +48,15 @@ func (m *Mirror) Fetch(ctx context.Context, want ...string) error {
 	if len(missing) > 0 {
 		return fmt.Errorf("%w: %q", ErrNoRef, missing)
 	}
-	cleared, derr := m.clearConflicting(ctx, want)
-	if derr != nil {
-		return derr
+	// The remote is well, so the trouble is here.
+	m.suspect.Store(true)
+	if rerr := m.repair(ctx); rerr != nil {
+		return rerr
 	}
-	if cleared {
-		err = m.fetch(ctx, specs...)
+	if rerr := m.clearConflicting(ctx, want); rerr != nil {
+		return rerr
 	}
-	if err != nil {
-		m.suspect.Store(true)
-	}
-	return err
+	return m.fetch(ctx, specs...)
 }
 
 // FetchCommit fetches a commit by its id, for commits that no ref names any
@@ -116,11 +114,11 @@ func (m *Mirror) fetch(ctx context.Context, specs ...string) error {
 
 // clearConflicting deletes local refs that stand in the way of the wanted: once
 // a branch "a" is gone, the remote can have a branch "a/b", and a file cannot be
-// a directory. It answers whether there was one.
-func (m *Mirror) clearConflicting(ctx context.Context, want []string) (bool, error) {
+// a directory.
+func (m *Mirror) clearConflicting(ctx context.Context, want []string) error {
 	out, err := m.dir.Run(ctx, "", "for-each-ref", "--format=%(refname)")
 	if err != nil {
-		return false, m.trouble(ctx, err)
+		return m.trouble(ctx, err)
 	}
 	var in strings.Builder
 	for line := range strings.Lines(out) {
@@ -132,11 +130,8 @@ func (m *Mirror) clearConflicting(ctx context.Context, want []string) (bool, err
 			}
 		}
 	}
-	if in.Len() == 0 {
-		return false, nil
-	}
 	_, err = m.dir.Run(ctx, in.String(), "update-ref", "-z", "--stdin")
-	return true, err
+	return err
 }
 
 // RemoteRefs asks the remote where refs (full names, or HEAD) are, without

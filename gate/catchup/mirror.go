@@ -234,16 +234,17 @@ func (m *Mirror) Ref(ctx context.Context, ref string) (gate.SHA, error) {
 	return "", fmt.Errorf("%w: %q was not fetched", ErrNoRef, ref)
 }
 
-// trouble explains why git failed on commits that should be there: one is not
-// (ErrMissing), or the mirror is suspect.
+// trouble explains why git failed on commits that should be there. It makes the
+// mirror suspect, also when one is missing: a damaged pack looks like that.
 func (m *Mirror) trouble(ctx context.Context, err error, commits ...gate.SHA) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	m.suspect.Store(true)
 	for _, c := range commits {
-		if ctx.Err() == nil && !m.Have(ctx, c) {
+		if !m.Have(ctx, c) {
 			return fmt.Errorf("%w: %s", ErrMissing, c)
 		}
-	}
-	if ctx.Err() == nil {
-		m.suspect.Store(true)
 	}
 	return err
 }

@@ -89,6 +89,7 @@ func (m *Mirror) objects(ctx context.Context, ids ...gate.SHA) ([]object, error)
 		head, rest, _ := strings.Cut(out, "\n")
 		var size int
 		if _, err := fmt.Sscanf(head, string(id)+" commit %d", &size); err != nil || size >= len(rest) {
+			m.suspect.Store(true)
 			return nil, fmt.Errorf("%w: %s", ErrMissing, id)
 		}
 		o, err := parseObject(id, rest[:size])
