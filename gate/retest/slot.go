@@ -1,0 +1,277 @@
+package retest
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mergegate/gate"
+	"mergegate/internal/git"
+)
+
+// slot is one work tree, used by one run at a time. Between two runs its tree
+// is exactly what its inventory and its index say, less the spoiled paths.
+type slot struct {
+	key       string // of the repository
+	dir       string
+	at        gate.SHA  // the tree that is checked out; "" before the first time
+	inv       inventory // of what is on disk
+	spoiled   []string  // paths that the last test changed or deleted
+	idleSince time.Time
+}
+
+func (s *slot) tree() string { return filepath.Join(s.dir, "tree") }
+
+// home is where a test's $HOME is when it has no sandbox to hide it in.
+func (s *slot) home() string { return filepath.Join(s.dir, "home") }
+
+// pool keeps the slots of this process. It has a directory of its own, locked
+// for as long as the process lives, so that two processes on one data_dir never
+// share a tree, and what a dead process left behind is known to be nobody's.
+type pool struct {
+	parent string // holds one directory and one lock file for each process
+	dir    string
+	lock   *os.File
+	bin    *trash
+
+	mu        sync.Mutex
+	idle      map[string][]*slot
+	scrubbing map[string]int
+	changed   chan struct{} // closed and replaced when a slot has been scrubbed
+	wg        sync.WaitGroup
+}
+
+func newPool(parent string) (*pool, error) {
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(parent, strings.ToLower(rand.Text()))
+	lock, err := lockFile(dir+".lock", os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return nil, fmt.Errorf("lock the work trees: %w", err)
+	}
+	p := &pool{
+		parent: parent, dir: dir, lock: lock, bin: &trash{path: filepath.Join(dir, "trash")},
+		idle: map[string][]*slot{}, scrubbing: map[string]int{}, changed: make(chan struct{}),
+	}
+	return p, os.MkdirAll(p.bin.path, 0o700)
+}
+
+// lockFile opens a file and locks it against other processes, and against
+// other opens in this one. It does not wait.
+func lockFile(name string, flag int) (*os.File, error) {
+	f, err := os.OpenFile(name, flag|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "lock", Path: name, Err: err}
+	}
+	return f, nil
+}
+
+// take gives out a slot of the repository: an idle one; else one that is just
+// being scrubbed, which is sooner ready than a full checkout; else a new one.
+func (p *pool) take(ctx context.Context, repo gate.Repo) (*slot, error) {
+	sum := sha256.Sum256([]byte(repo.Forge + "\x00" + repo.Owner + "\x00" + repo.Name))
+	key := hex.EncodeToString(sum[:8])
+	for {
+		p.mu.Lock()
+		if idle := p.idle[key]; len(idle) > 0 {
+			s := idle[len(idle)-1]
+			p.idle[key] = idle[:len(idle)-1]
+			p.mu.Unlock()
+			return s, nil
+		}
+		scrubbing, changed := p.scrubbing[key], p.changed
+		p.mu.Unlock()
+		if scrubbing == 0 {
+			return p.fresh(key)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-changed:
+		}
+	}
+}
+
+// fresh makes an empty slot.
+func (p *pool) fresh(key string) (*slot, error) {
+	s := &slot{key: key, dir: filepath.Join(p.dir, key+"-"+strings.ToLower(rand.Text()))}
+	return s, os.MkdirAll(s.tree(), 0o755)
+}
+
+// put takes a slot back and scrubs it in the background; trouble is returned
+// through failed, and costs the slot.
+func (p *pool) put(s *slot, failed func(error)) {
+	p.mu.Lock()
+	p.scrubbing[s.key]++
+	p.mu.Unlock()
+	p.wg.Go(func() {
+		spoiled, err := s.inv.scrub(s.tree(), p.bin)
+		err = errors.Join(err, p.bin.tossPath(s.home()))
+		s.spoiled, s.idleSince = spoiled, time.Now()
+		p.mu.Lock()
+		if p.scrubbing[s.key]--; p.scrubbing[s.key] == 0 {
+			delete(p.scrubbing, s.key)
+		}
+		if err == nil {
+			p.idle[s.key] = append(p.idle[s.key], s)
+		}
+		close(p.changed)
+		p.changed = make(chan struct{})
+		p.mu.Unlock()
+		if err != nil {
+			err = errors.Join(err, p.bin.tossPath(s.dir))
+		}
+		if err = errors.Join(err, p.bin.empty()); err != nil {
+			failed(err)
+		}
+	})
+}
+
+// discard deletes a slot in the background.
+func (p *pool) discard(s *slot, failed func(error)) {
+	p.wg.Go(func() {
+		if err := errors.Join(p.bin.tossPath(s.dir), p.bin.empty()); err != nil {
+			failed(err)
+		}
+	})
+}
+
+// sweep deletes slots that have been idle since before the given time, and all
+// directories of dead processes.
+func (p *pool) sweep(before time.Time) error {
+	var errs []error
+	p.mu.Lock()
+	for key, slots := range p.idle {
+		var keep []*slot
+		for _, s := range slots {
+			if s.idleSince.Before(before) {
+				errs = append(errs, p.bin.tossPath(s.dir))
+			} else {
+				keep = append(keep, s)
+			}
+		}
+		if p.idle[key] = keep; keep == nil {
+			delete(p.idle, key)
+		}
+	}
+	p.mu.Unlock()
+	locks, err := filepath.Glob(filepath.Join(p.parent, "*.lock"))
+	errs = append(errs, err)
+	for _, name := range locks {
+		lock, err := lockFile(name, 0)
+		if err != nil {
+			continue // its process lives
+		}
+		if err = p.bin.tossPath(strings.TrimSuffix(name, ".lock")); err == nil {
+			err = os.Remove(name)
+		}
+		errs = append(errs, err)
+		lock.Close()
+	}
+	return errors.Join(append(errs, p.bin.empty())...)
+}
+
+// close waits for the scrubs, deletes the pool's directory and gives up its lock.
+func (p *pool) close() error {
+	p.wg.Wait()
+	defer p.lock.Close()
+	entries, err := os.ReadDir(p.dir)
+	for _, e := range entries {
+		if e.Name() != filepath.Base(p.bin.path) {
+			err = errors.Join(err, p.bin.tossPath(filepath.Join(p.dir, e.Name())))
+		}
+	}
+	return errors.Join(err, p.bin.empty(), os.RemoveAll(p.dir), os.Remove(p.lock.Name()))
+}
+
+// checkout makes the work tree that of the commit, which must be want: a full
+// checkout into an empty slot, and only what differs into a used one. Git finds
+// a tree in the state that its index describes, never one that a test dirtied.
+// After an error the slot must be discarded.
+func (s *slot) checkout(ctx context.Context, mirror git.Dir, commit, want gate.SHA) error {
+	g := git.Dir{
+		Path: mirror.Path, WorkTree: s.tree(), Count: mirror.Count,
+		Env: []string{"GIT_INDEX_FILE=" + filepath.Join(s.dir, "index")},
+	}
+	if len(s.spoiled) > 0 {
+		// Paths that are not in the index are written by read-tree.
+		if _, err := g.Run(ctx, strings.Join(s.spoiled, "\x00")+"\x00", "update-index", "-z", "--force-remove", "--stdin"); err != nil {
+			return err
+		}
+	}
+	if _, err := g.Run(ctx, "", "read-tree", "-m", "-u", string(commit)); err != nil {
+		return err
+	}
+	got, err := g.Run(ctx, "", "write-tree")
+	if err != nil {
+		return err
+	}
+	if tree := gate.SHA(strings.TrimSpace(got)); tree != want {
+		return fmt.Errorf("commit %s has the tree %s, not %s as asked", commit.Short(), tree.Short(), want.Short())
+	}
+	if s.at == "" {
+		s.inv, err = scan(s.tree())
+	} else {
+		err = s.follow(ctx, g, want)
+	}
+	if err != nil {
+		return err
+	}
+	s.at, s.spoiled = want, nil
+	return s.settle(ctx)
+}
+
+// follow updates the inventory after a checkout from s.at to the tree.
+func (s *slot) follow(ctx context.Context, g git.Dir, tree gate.SHA) error {
+	out, err := g.Run(ctx, "", "diff-tree", "-r", "-z", "--no-renames", "--name-status", string(s.at), string(tree))
+	if err != nil {
+		return err
+	}
+	gone := map[string]bool{}
+	var deleted, written []string
+	fields := strings.Split(strings.TrimSuffix(out, "\x00"), "\x00")
+	for i := 0; i+1 < len(fields); i += 2 {
+		status, p := fields[i], fields[i+1]
+		if status == "D" {
+			gone[p] = true
+			deleted = append(deleted, p)
+		} else {
+			written = append(written, p)
+		}
+	}
+	for _, p := range s.spoiled {
+		if !gone[p] {
+			written = append(written, p)
+		}
+	}
+	return s.inv.update(s.tree(), deleted, written)
+}
+
+// settle waits until a change to any file must move its change time. The
+// kernel's file clock ticks at most every 10 ms (HZ=100), and a test that writes
+// within the same tick as the checkout would leave the stamp as it was.
+func (s *slot) settle(ctx context.Context) error {
+	wait := time.NewTimer(time.Until(s.inv.newest().Add(25 * time.Millisecond)))
+	defer wait.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-wait.C:
+		return nil
+	}
+}
