@@ -1,0 +1,187 @@
+// Package doctor answers two questions of the person who runs mergegate: what
+// stands in the way (Check), and can you mend it for me (Setup).
+//
+// Check looks at the machine, each forge and each repository, and says one line
+// for each thing: ok, warn or fail, and how to mend it. A fail means that
+// something will not work; a warn means that it works, but slower or less
+// safely than it could. One broken repository does not hide the others.
+//
+// Setup makes what is missing and may be made: the webhook, the request label,
+// the queue issue, the fast-forward-only way to merge. It looks before each
+// step, so a second run finds nothing to do. It edits nothing that is not
+// mergegate's own: a webhook is ours when it delivers to our URL. Two of them
+// at the same moment can both create what neither found; run one.
+//
+// Check never changes anything on the forge or in data_dir. It does fetch the
+// newest commit of each base branch, into a temporary folder, because that
+// shows whether git gets through and what the repository's policy says.
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"mergegate/bot/config"
+	"mergegate/forge"
+	"mergegate/internal/git"
+)
+
+// Level is how bad a finding is.
+type Level string
+
+const (
+	OK   Level = "ok"
+	Warn Level = "warn"
+	Fail Level = "fail"
+	Done Level = "done" // Setup made it
+	Plan Level = "plan" // Setup would make it
+)
+
+// Finding is one line of the report.
+type Finding struct {
+	Level   Level  `json:"level"`
+	Subject string `json:"subject"` // "machine", a forge, a repository, a branch
+	What    string `json:"what"`
+	Mend    string `json:"mend,omitempty"` // what to do next
+}
+
+func (f Finding) String() string {
+	line := fmt.Sprintf("%-4s  %s: %s", f.Level, f.Subject, f.What)
+	if f.Mend != "" {
+		line += " — " + f.Mend
+	}
+	return line
+}
+
+// Forge is what doctor needs of a forge.
+type Forge interface {
+	forge.Forge
+	forge.Admin
+}
+
+// Sandbox is what retest commands run in; retest.Sandbox is one.
+type Sandbox interface {
+	String() string
+	Weak() bool // the command sees the bot's files and network
+}
+
+// Doctor looks after one configuration.
+type Doctor struct {
+	Config  *config.Config
+	Forges  map[string]Forge // by name in the configuration
+	Sandbox Sandbox          // what was found on this machine
+}
+
+// report passes findings on, and remembers whether one was a fail.
+type report struct {
+	say    func(Finding)
+	failed bool
+}
+
+func (r *report) add(l Level, subject, what, mend string) {
+	r.failed = r.failed || l == Fail
+	r.say(Finding{Level: l, Subject: subject, What: strings.ReplaceAll(what, "\n", "; "), Mend: mend})
+}
+
+// Check calls say for each finding, in order, and answers whether none is a
+// fail. It may be repeated and run beside a running bot.
+func (d *Doctor) Check(ctx context.Context, say func(Finding)) bool {
+	r := &report{say: say}
+	d.checkMachine(ctx, r)
+	for _, conf := range d.Config.Forges {
+		d.checkForge(ctx, r, conf)
+	}
+	return !r.failed
+}
+
+func (d *Doctor) checkMachine(ctx context.Context, r *report) {
+	const subject = "machine"
+	if v, err := git.Version(ctx); err != nil {
+		r.add(Fail, subject, err.Error(), "install git 2.38 or newer, and have it in PATH")
+	} else {
+		r.add(OK, subject, "git "+v, "")
+	}
+	if d.Sandbox.Weak() {
+		r.add(Warn, subject, "sandbox "+d.Sandbox.String(), "install bubblewrap, or allow unprivileged user namespaces")
+	} else {
+		r.add(OK, subject, "sandbox "+d.Sandbox.String(), "")
+	}
+	if dir, err := writable(d.Config.DataDir); err != nil {
+		r.add(Fail, subject, fmt.Sprintf("data_dir %s cannot be written: %v", d.Config.DataDir, err), fmt.Sprintf("make %s writable for the user mergegate runs as, or set data_dir", dir))
+	} else {
+		r.add(OK, subject, "data_dir "+d.Config.DataDir+" can be written", "")
+	}
+	for _, f := range d.Config.Forges {
+		if loopback(d.Config.ExternalURL) && !loopback(f.URL) {
+			r.add(Warn, subject, fmt.Sprintf("external_url %s means this machine, but %s is elsewhere", d.Config.ExternalURL, f.URL), "set external_url to where the forge and people reach mergegate")
+			break
+		}
+	}
+}
+
+// writable says whether files can be made in dir, or dir itself can be made.
+// It names the folder that decides, and does not write.
+func writable(dir string) (string, error) {
+	for {
+		info, err := os.Stat(dir)
+		if errors.Is(err, os.ErrNotExist) && filepath.Dir(dir) != dir {
+			dir = filepath.Dir(dir)
+			continue
+		}
+		if err == nil && !info.IsDir() {
+			err = errors.New("it is not a folder")
+		}
+		if err == nil {
+			err = unix.Access(dir, unix.W_OK|unix.X_OK)
+		}
+		return dir, err
+	}
+}
+
+// loopback says whether a URL points to the machine it is used on.
+func loopback(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// checkSecrets reads each secret of a forge once. Without its token there is
+// no point in asking the forge anything.
+func checkSecrets(r *report, conf config.Forge) (token bool) {
+	_, err := conf.Token()
+	token = err == nil
+	if err != nil {
+		r.add(Fail, conf.Name, err.Error(), "")
+	}
+	if secret, err := conf.WebhookSecret(); err != nil {
+		r.add(Fail, conf.Name, err.Error(), "")
+	} else if len(secret) < 16 {
+		r.add(Warn, conf.Name, "the webhook secret is shorter than 16 characters", "make one with: openssl rand -hex 32")
+	}
+	for _, file := range []string{conf.TokenFile, conf.WebhookSecretFile} {
+		info, err := os.Stat(file) // "" does not exist; a missing file was said above
+		if err == nil && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
+			r.add(Warn, conf.Name, fmt.Sprintf("%s can be read by other users (mode %#o)", file, info.Mode().Perm()), "chmod 600 "+file)
+		}
+	}
+	return token
+}
+
+// What the bot calls its own things on a forge.
+const (
+	statusContext = "mergegate"
+	queueMarker   = "<!-- mergegate:queue -->"
+	queueTitle    = "Merge queue"
+)

@@ -1,0 +1,174 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"mergegate/bot/config"
+	"mergegate/forge"
+	"mergegate/gate"
+)
+
+const scopes = "write:repository, write:issue and read:user"
+
+// site is one forge that answers, and who we are there.
+type site struct {
+	conf config.Forge
+	Forge
+	me gate.User
+}
+
+// open says whether the forge can be used at all. Nothing else about it is
+// worth asking when it cannot.
+func (d *Doctor) open(ctx context.Context, r *report, conf config.Forge) (site, bool) {
+	s := site{conf: conf, Forge: d.Forges[conf.Name]}
+	version, err := s.Version(ctx)
+	if err != nil {
+		r.add(Fail, conf.Name, fmt.Sprintf("%s does not answer: %v", conf.URL, err), "check url, and that this machine reaches it")
+		return s, false
+	}
+	r.add(OK, conf.Name, version+" at "+conf.URL, "")
+	if strings.HasPrefix(conf.URL, "http:") && !loopback(conf.URL) {
+		r.add(Warn, conf.Name, "the token travels unencrypted", "use https")
+	}
+	if s.me, err = s.Me(ctx); err != nil {
+		r.add(Fail, conf.Name, fmt.Sprintf("the token does not work: %v", err), "make a new token for the bot's account with the scopes "+scopes)
+		return s, false
+	}
+	r.add(OK, conf.Name, "the token is "+s.me.Login+"'s", "")
+	return s, true
+}
+
+func (d *Doctor) checkForge(ctx context.Context, r *report, conf config.Forge) {
+	if !checkSecrets(r, conf) {
+		return
+	}
+	s, ok := d.open(ctx, r, conf)
+	if !ok {
+		return
+	}
+	for _, repo := range s.expand(ctx, r) {
+		d.checkRepository(ctx, r, s, repo)
+	}
+}
+
+// expand lists the configured repositories and says what could not be listed.
+func (s site) expand(ctx context.Context, r *report) []gate.Repo {
+	repos, err := s.conf.Expand(ctx, s.Repos)
+	if err != nil {
+		r.add(Fail, s.conf.Name, err.Error(), "check the owner's name, and that the bot may see the repositories")
+	} else if len(repos) == 0 {
+		r.add(Warn, s.conf.Name, strings.Join(s.conf.Repos, ", ")+" is no repository that "+s.me.Login+" can write to", "add it to a repository as a collaborator with write permission")
+	}
+	return repos
+}
+
+// visible reads the repository and says why it cannot be served.
+func (s site) visible(ctx context.Context, r *report, repo gate.Repo) (forge.Repository, bool) {
+	name := subject(repo)
+	info, err := s.Repository(ctx, repo)
+	switch {
+	case errors.Is(err, forge.ErrNotFound):
+		r.add(Fail, name, "not there, or hidden from "+s.me.Login, "check the name, and add "+s.me.Login+" as a collaborator with write permission")
+	case errors.Is(err, forge.ErrDenied):
+		r.add(Fail, name, err.Error(), "make a token with the scopes "+scopes)
+	case err != nil:
+		r.add(Fail, name, err.Error(), "try again; the forge may be busy")
+	case info.Archived:
+		r.add(Fail, name, "it is archived, so nothing can land", "unarchive it, or remove it from repos")
+	case info.Role < gate.RoleWrite:
+		r.add(Fail, name, fmt.Sprintf("%s may only %s", s.me.Login, info.Role), "give it write permission (or admin, for setup)")
+	default:
+		r.add(OK, name, fmt.Sprintf("%s may %s", s.me.Login, info.Role), "")
+		return info, true
+	}
+	return info, false
+}
+
+func subject(repo gate.Repo) string { return repo.Forge + " " + repo.String() }
+
+func (d *Doctor) checkRepository(ctx context.Context, r *report, s site, repo gate.Repo) {
+	name := subject(repo)
+	info, ok := s.visible(ctx, r, repo)
+	if !ok {
+		return
+	}
+	if !info.HasIssues {
+		r.add(Fail, name, "issues are switched off, but the queue lives in one", "switch issues on in the repository's settings")
+	} else if issues, err := s.FindIssues(ctx, repo, s.me, queueMarker); err != nil {
+		r.add(Fail, name, fmt.Sprintf("cannot look for the queue issue: %v", err), "give the token the scope write:issue")
+	} else if len(issues) == 0 {
+		r.add(OK, name, "no queue issue yet; it is made on first use", "")
+	} else {
+		r.add(OK, name, fmt.Sprintf("queue issue #%d", issues[0].Number), "")
+	}
+	d.checkWebhook(ctx, r, s, repo)
+
+	labels := map[string]bool{}
+	for _, branch := range d.policies(ctx, r, s, repo, info) {
+		if label := branch.policy.Trigger.Label; !labels[label] {
+			labels[label] = true
+			s.checkLabel(ctx, r, repo, label)
+		}
+		s.checkBranch(ctx, r, branch, info, d.Sandbox)
+	}
+}
+
+func (s site) checkLabel(ctx context.Context, r *report, repo gate.Repo, label string) {
+	name := subject(repo)
+	switch n, err := s.Labels(ctx, repo, label); {
+	case err != nil:
+		r.add(Fail, name, fmt.Sprintf("cannot look for the label %q: %v", label, err), "give the token the scope write:issue")
+	case n == 0:
+		r.add(Fail, name, fmt.Sprintf("the label %q does not exist", label), "run mergegate setup, or create it")
+	case n > 1:
+		r.add(Fail, name, fmt.Sprintf("%d labels are called %q", n, label), "delete all but one, also of the organisation's")
+	default:
+		r.add(OK, name, fmt.Sprintf("label %q", label), "")
+	}
+}
+
+func (d *Doctor) checkWebhook(ctx context.Context, r *report, s site, repo gate.Repo) {
+	name, url := subject(repo), d.Config.WebhookURL(s.conf)
+	polls := fmt.Sprintf("; it works without, but waits up to %v (%v while idle) for news", d.Config.Poll.Active, d.Config.Poll.Idle)
+	hooks, err := s.Webhooks(ctx, repo)
+	if errors.Is(err, forge.ErrDenied) {
+		r.add(Warn, name, s.me.Login+" cannot see webhooks without being an administrator"+polls, byHand(s, url))
+		return
+	}
+	if err != nil {
+		r.add(Warn, name, fmt.Sprintf("cannot list webhooks: %v", err), "try again")
+		return
+	}
+	hooks = slices.DeleteFunc(hooks, func(h forge.Webhook) bool { return !ours(h, url) })
+	switch {
+	case len(hooks) == 0:
+		r.add(Warn, name, "no webhook to "+url+polls, "run mergegate setup")
+	case len(hooks) > 1:
+		r.add(Warn, name, fmt.Sprintf("%d webhooks deliver to %s", len(hooks), url), "delete all but one")
+	case !hooks[0].Active:
+		r.add(Warn, name, "the webhook is switched off"+polls, "run mergegate setup, or switch it on")
+	case len(s.missing(hooks[0])) > 0:
+		r.add(Warn, name, "the webhook does not tell about "+strings.Join(s.missing(hooks[0]), ", ")+polls, "run mergegate setup")
+	default:
+		r.add(OK, name, "webhook to "+url, "")
+	}
+}
+
+// ours says whether a webhook delivers to our URL.
+func ours(h forge.Webhook, url string) bool {
+	return strings.EqualFold(strings.TrimRight(h.URL, "/"), url)
+}
+
+// missing lists the events that the webhook does not subscribe to.
+func (s site) missing(h forge.Webhook) []string {
+	return slices.DeleteFunc(slices.Clone(s.HookEvents()), func(e string) bool { return slices.Contains(h.Events, e) })
+}
+
+// byHand tells an administrator how to add the webhook.
+func byHand(s site, url string) string {
+	return fmt.Sprintf("run mergegate setup with an administrator's token, or add a JSON webhook to %s for %s, with the webhook secret", url, strings.Join(s.HookEvents(), ", "))
+}
