@@ -1,0 +1,111 @@
+// Command mergegate is a merge queue for Gitea and Forgejo. It lands a pull
+// request only in the exact state that was tested on the exact base it lands on.
+//
+// This package is wiring: commands, signals, constructors, exit codes. It is the
+// only place that knows which forges exist. Exit codes are 0 for done, 1 for
+// failed (the reason was said), 2 for bad usage or a bad configuration.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"mergegate/bot/config"
+	"mergegate/bot/doctor"
+	"mergegate/forge/gitea"
+	"mergegate/gate/retest"
+)
+
+// commands is the command line.
+type commands struct {
+	Check   checkCommand   `cmd:"" help:"Say what stands in the way: configuration, forge, permissions, webhooks, protection, git, sandbox. Changes nothing."`
+	Setup   setupCommand   `cmd:"" help:"Make what is missing: webhook, label, queue issue, fast-forward-only. May be repeated."`
+	Version versionCommand `cmd:"" help:"Print the versions of mergegate, Go and git."`
+}
+
+// withConfig is part of every command that reads the configuration.
+type withConfig struct {
+	Config string `required:"" placeholder:"FILE" help:"The configuration; see config.example.yaml."`
+}
+
+// errFailed ends a command with 1 when it has already said why.
+var errFailed = errors.New("failed")
+
+// usageError ends a command with 2.
+type usageError struct{ error }
+
+func main() {
+	retest.Child()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run carries out one command line and answers the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	parser := kong.Must(&commands{},
+		kong.Name("mergegate"),
+		kong.Description("A merge queue that lands only what it has tested."),
+		kong.Writers(stdout, stderr),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.BindTo(stdout, (*io.Writer)(nil)),
+	)
+	line, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(stderr, "mergegate: %v\nSee mergegate --help.\n", err)
+		return 2
+	}
+	err = line.Run()
+	if err == nil {
+		return 0
+	}
+	if !errors.Is(err, errFailed) {
+		fmt.Fprintf(stderr, "mergegate: %v\n", err)
+	}
+	if _, usage := errors.AsType[usageError](err); usage {
+		return 2
+	}
+	return 1
+}
+
+// load reads the configuration and prepares its forges, without calling them.
+func (w withConfig) load() (*config.Config, map[string]doctor.Forge, error) {
+	cfg, err := config.Load(w.Config)
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	forges := map[string]doctor.Forge{}
+	for _, conf := range cfg.Forges {
+		switch conf.Type {
+		case "gitea", "forgejo":
+			forges[conf.Name], err = gitea.New(gitea.Config{Name: conf.Name, URL: conf.URL, Token: conf.Token})
+		default:
+			err = fmt.Errorf("forge %s: there is no type %q", conf.Name, conf.Type)
+		}
+		if err != nil {
+			return nil, nil, usageError{err}
+		}
+	}
+	return cfg, forges, nil
+}
+
+// logger writes to w as the configuration asks.
+func logger(conf config.Log, w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(conf.Level)); err != nil {
+		return nil, usageError{err}
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if conf.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return slog.New(slog.NewTextHandler(w, o)), nil
+}
