@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ type snapshot struct {
 
 func newHub() *hub { return &hub{now: map[int64]Comment{}} }
 
-func (h *hub) change(f func(map[int64]Comment)) {
+func (h *hub) update(f func(map[int64]Comment)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	f(h.now)
@@ -49,7 +50,7 @@ func (h *hub) change(f func(map[int64]Comment)) {
 
 // say posts a comment as a person or as the bot.
 func (h *hub) say(mine bool, body string) (c Comment) {
-	h.change(func(all map[int64]Comment) {
+	h.update(func(all map[int64]Comment) {
 		h.last++
 		c = Comment{ID: h.last, Mine: mine, Body: body, Updated: time.Now().Truncate(time.Second)}
 		all[c.ID] = c
@@ -59,7 +60,7 @@ func (h *hub) say(mine bool, body string) (c Comment) {
 
 func (h *hub) edit(id int64, body string) error {
 	err := ErrGone
-	h.change(func(all map[int64]Comment) {
+	h.update(func(all map[int64]Comment) {
 		if c, ok := all[id]; ok {
 			c.Body, c.Updated = body, time.Now().Truncate(time.Second)
 			all[id], err = c, nil
@@ -68,7 +69,7 @@ func (h *hub) edit(id int64, body string) error {
 	return err
 }
 
-func (h *hub) remove(id int64) { h.change(func(all map[int64]Comment) { delete(all, id) }) }
+func (h *hub) remove(id int64) { h.update(func(all map[int64]Comment) { delete(all, id) }) }
 
 // list is what the issue looked like some time ago, newest first.
 func (h *hub) list(lag time.Duration) []Comment {
@@ -88,59 +89,77 @@ func (h *hub) leases() []Comment {
 	return slices.DeleteFunc(h.list(0), func(c Comment) bool { return !c.Mine || !strings.Contains(c.Body, mark) })
 }
 
-// replica is one replica's way to the hub, and its troubles.
-type replica struct {
-	*hub
-	name    string
+// network is one replica's way to a server, and its troubles. Set them with
+// change: renewals run at the same time.
+type network struct {
+	mu      sync.Mutex // never held while time passes
 	calls   []string
 	latency func() time.Duration  // of one way; nil: none
-	lag     func() time.Duration  // of lists; nil: fresh
 	before  func(op string) error // request lost or refused
 	after   func(op string) error // reply lost
-	hide    func(Comment) bool    // missing from lists
-	undated bool
-	paused  chan struct{} // not nil: calls wait until it is closed, whatever their context says
+	paused  chan struct{}         // not nil: calls wait until it is closed, whatever their context says
 	dead    bool
 }
 
 var errDead = errors.New("connection refused")
 
-// call runs one request there and back.
-func (r *replica) call(ctx context.Context, op string, effect func() error) error {
-	r.calls = append(r.calls, op)
-	if r.paused != nil {
-		<-r.paused
-	}
-	if r.dead {
-		return errDead
-	}
-	if r.before != nil {
-		if err := r.before(op); err != nil {
-			return err
-		}
-	}
-	if err := r.travel(ctx); err != nil {
-		return err
-	}
-	err := effect()
-	if r.after != nil {
-		if lost := r.after(op); lost != nil {
-			return lost
-		}
-	}
-	return errors.Join(err, r.travel(ctx))
+func (n *network) change(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f()
 }
 
-func (r *replica) travel(ctx context.Context) error {
-	if r.latency == nil {
-		return nil
+// made gives the calls made since it was last asked.
+func (n *network) made() (calls string) {
+	n.change(func() { calls, n.calls = strings.Join(n.calls, " "), nil })
+	return calls
+}
+
+// call runs one request there and back.
+func (n *network) call(ctx context.Context, op string, effect func() error) error {
+	var paused chan struct{}
+	n.change(func() { n.calls, paused = append(n.calls, op), n.paused })
+	if paused != nil {
+		<-paused
 	}
+	if err := n.travel(ctx, op, &n.before); err != nil {
+		return err
+	}
+	var err error
+	n.change(func() { err = effect() })
+	return errors.Join(err, n.travel(ctx, op, &n.after))
+}
+
+// travel is one way, on which a message may be lost.
+func (n *network) travel(ctx context.Context, op string, lose *func(string) error) (err error) {
+	var d time.Duration
+	n.change(func() {
+		if n.latency != nil {
+			d = n.latency()
+		}
+		if *lose != nil {
+			err = (*lose)(op)
+		}
+		if n.dead {
+			err = errDead
+		}
+	})
 	select {
-	case <-time.After(r.latency()):
-		return nil
+	case <-time.After(d):
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// replica is one replica's way to the hub.
+type replica struct {
+	*hub
+	network
+	name    string
+	lag     func() time.Duration // of lists; nil: fresh
+	hide    func(Comment) bool   // missing from lists
+	undated bool
 }
 
 func (r *replica) List(ctx context.Context) (all []Comment, now time.Time, err error) {
@@ -181,12 +200,11 @@ func (h *hub) replica(name string) (*replica, Store) {
 
 // once gives an error to the first call of the kind.
 func once(op, text string) func(string) error {
-	var done bool
+	var done atomic.Bool
 	return func(got string) error {
-		if done || got != op {
+		if got != op || done.Swap(true) {
 			return nil
 		}
-		done = true
 		return errors.New(text)
 	}
 }

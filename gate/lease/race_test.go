@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -26,7 +27,7 @@ func race(t *testing.T, seed uint64, weather func(*replica, *rand.Rand)) {
 		dice := rand.New(rand.NewPCG(seed, uint64(i)+1))
 		r, s := hub.replica(fmt.Sprint("bot-", i))
 		weather(r, dice)
-		go func() { failures <- turns(ctx, s, dice, &holders) }()
+		go func() { failures <- turns(ctx, s, rand.New(rand.NewPCG(seed, uint64(i)+100)), &holders) }()
 	}
 	for range replicas {
 		if err := <-failures; err != nil {
@@ -60,7 +61,11 @@ func work(ctx context.Context, h *Held, d time.Duration, holders *atomic.Int32) 
 	if n := holders.Add(1); n != 1 {
 		return fmt.Errorf("%d replicas hold the queue at once", n)
 	}
-	time.Sleep(d)
+	select {
+	case <-time.After(d):
+	case <-h.Context().Done():
+		return context.Cause(h.Context())
+	}
 	err := h.Check(ctx)
 	for tries := 0; err != nil && !errors.Is(err, ErrLost) && tries < 9; tries++ {
 		time.Sleep(time.Second)
@@ -71,6 +76,18 @@ func work(ctx context.Context, h *Held, d time.Duration, holders *atomic.Int32) 
 
 func upTo(dice *rand.Rand, d time.Duration) func() time.Duration {
 	return func() time.Duration { return time.Duration(dice.Int64N(int64(d))) }
+}
+
+// sometimes loses one message in ten of these kinds, but never two in a row:
+// that could cost the lease.
+func sometimes(dice *rand.Rand, ops string) func(string) error {
+	lost := false
+	return func(op string) error {
+		if lost = !lost && strings.Contains(ops, op) && dice.IntN(10) == 0; lost {
+			return errDead
+		}
+		return nil
+	}
 }
 
 func TestOnlyOneHolds(t *testing.T) {
@@ -101,13 +118,7 @@ func TestOnlyOneHoldsThoughMessagesAreLost(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			race(t, seed, func(r *replica, dice *rand.Rand) {
 				r.latency = upTo(dice, time.Second)
-				lose := func(op string) error {
-					if op != "POST" && op != "EDIT" || dice.IntN(10) > 0 {
-						return nil
-					}
-					return errDead
-				}
-				r.before, r.after = lose, lose
+				r.before, r.after = sometimes(dice, "POST EDIT"), sometimes(dice, "POST EDIT")
 			})
 		})
 	}

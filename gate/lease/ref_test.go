@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -20,46 +20,22 @@ import (
 
 // remote is a git server in memory, for one ref.
 type remote struct {
+	sync.Mutex
 	at      gate.SHA
 	commits map[gate.SHA]string
 }
 
-// clone is one replica's way to the remote, and its troubles.
+// clone is one replica's way to the remote.
 type clone struct {
 	*remote
-	calls   []string
-	latency func() time.Duration
-	before  func(op string) error
-	after   func(op string) error
-	dead    bool
+	network
 }
 
-func (c *clone) call(op string, effect func() error) error {
-	c.calls = append(c.calls, op)
-	if c.dead {
-		return errDead
-	}
-	if c.latency != nil {
-		time.Sleep(c.latency())
-		defer func() { time.Sleep(c.latency()) }()
-	}
-	if c.before != nil {
-		if err := c.before(op); err != nil {
-			return err
-		}
-	}
-	err := effect()
-	if c.after != nil {
-		if lost := c.after(op); lost != nil {
-			return lost
-		}
-	}
-	return err
-}
-
-func (c *clone) RemoteRefs(_ context.Context, refs ...string) (map[string]gate.SHA, error) {
+func (c *clone) RemoteRefs(ctx context.Context, refs ...string) (map[string]gate.SHA, error) {
 	all := map[string]gate.SHA{}
-	err := c.call("REFS", func() error {
+	err := c.call(ctx, "REFS", func() error {
+		c.Lock()
+		defer c.Unlock()
 		if c.at != "" {
 			all[refs[0]] = c.at
 		}
@@ -68,8 +44,10 @@ func (c *clone) RemoteRefs(_ context.Context, refs ...string) (map[string]gate.S
 	return all, err
 }
 
-func (c *clone) PushRef(_ context.Context, ref string, from, to gate.SHA) error {
-	return c.call("PUSH", func() error {
+func (c *clone) PushRef(ctx context.Context, ref string, from, to gate.SHA) error {
+	return c.call(ctx, "PUSH", func() error {
+		c.Lock()
+		defer c.Unlock()
 		if c.at != from {
 			return fmt.Errorf("%s is at %q", ref, c.at)
 		}
@@ -80,12 +58,19 @@ func (c *clone) PushRef(_ context.Context, ref string, from, to gate.SHA) error 
 
 func (c *clone) Write(_ context.Context, text string) (gate.SHA, error) {
 	id := gate.SHA(fmt.Sprintf("%x", sha1.Sum([]byte(text))))
+	c.Lock()
+	defer c.Unlock()
 	c.commits[id] = text
 	return id, nil
 }
 
-func (c *clone) Read(context.Context, string) (at gate.SHA, text string, err error) {
-	err = c.call("FETCH", func() error { at, text = c.at, c.commits[c.at]; return nil })
+func (c *clone) Read(ctx context.Context, _ string) (at gate.SHA, text string, err error) {
+	err = c.call(ctx, "FETCH", func() error {
+		c.Lock()
+		defer c.Unlock()
+		at, text = c.at, c.commits[c.at]
+		return nil
+	})
 	return at, text, err
 }
 
@@ -101,10 +86,9 @@ func TestRefCalls(t *testing.T) {
 		c, s := newRemote().clone("a")
 		want := func(when, calls string) {
 			t.Helper()
-			if got := strings.Join(c.calls, " "); got != calls {
+			if got := c.made(); got != calls {
 				t.Errorf("%s: the calls were %q, want %q", when, got, calls)
 			}
-			c.calls = nil
 		}
 		release(t, take(t, s, Note{PR: 1}))
 		want("first take and release", "REFS PUSH PUSH")
@@ -133,13 +117,8 @@ func TestOnlyOneHoldsTheRef(t *testing.T) {
 				dice := rand.New(rand.NewPCG(seed, i))
 				c, s := rem.clone(fmt.Sprint("bot-", i))
 				c.latency = upTo(dice, time.Second)
-				c.after = func(op string) error {
-					if op != "PUSH" || dice.IntN(10) > 0 {
-						return nil
-					}
-					return errDead
-				}
-				go func() { failures <- turns(ctx, s, dice, &holders) }()
+				c.after = sometimes(dice, "PUSH")
+				go func() { failures <- turns(ctx, s, rand.New(rand.NewPCG(seed, i+100)), &holders) }()
 			}
 			for range replicas {
 				if err := <-failures; err != nil {
@@ -167,7 +146,7 @@ func TestDeadHolderOfTheRefIsReplacedAndCannotComeBack(t *testing.T) {
 			t.Errorf("take: %v, want held by a for 12 for %v", err, expiry)
 		}
 		died := time.Now()
-		ca.dead = true
+		ca.change(func() { ca.dead = true })
 		hb, err := poll(t.Context(), b, Note{PR: 13})
 		if err != nil {
 			t.Fatal(err)
@@ -178,7 +157,7 @@ func TestDeadHolderOfTheRefIsReplacedAndCannotComeBack(t *testing.T) {
 		if string(hb.Inherited()) != `"work"` {
 			t.Errorf("inherited %s, want the work", hb.Inherited())
 		}
-		ca.dead = false
+		ca.change(func() { ca.dead = false })
 		ends(t, ha, 0, "last renewed")
 		release(t, ha)
 		if err := hb.Check(t.Context()); err != nil {
@@ -191,21 +170,23 @@ func TestDeadHolderOfTheRefIsReplacedAndCannotComeBack(t *testing.T) {
 func TestRefPushWithoutAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, s := newRemote().clone("a")
-		c.after = once("PUSH", "connection reset")
+		c.change(func() { c.after = once("PUSH", "connection reset") })
 		h := take(t, s, Note{PR: 12})
-		c.after = once("PUSH", "connection reset")
+		c.change(func() { c.after = once("PUSH", "connection reset") })
 		if err := h.Save(t.Context(), Note{PR: 13}); err != nil {
 			t.Errorf("save: %v", err)
 		}
 		// The answer to the push and the look after it are both lost.
 		lose := map[string]bool{"PUSH": true, "REFS": true}
-		c.after = func(op string) error {
-			if lose[op] {
-				lose[op] = false
-				return errDead
+		c.change(func() {
+			c.after = func(op string) error {
+				if lose[op] {
+					lose[op] = false
+					return errDead
+				}
+				return nil
 			}
-			return nil
-		}
+		})
 		if err := h.Save(t.Context(), Note{PR: 14}); err == nil || errors.Is(err, ErrLost) {
 			t.Errorf("save: %v, want trouble that may pass", err)
 		}
@@ -213,7 +194,7 @@ func TestRefPushWithoutAnswer(t *testing.T) {
 		if err := h.Check(t.Context()); err != nil {
 			t.Errorf("check: %v", err)
 		}
-		c.after = once("PUSH", "connection reset")
+		c.change(func() { c.after = once("PUSH", "connection reset") })
 		release(t, h)
 		if c.at != "" {
 			t.Error("the lease is left over")
@@ -225,7 +206,10 @@ func TestRefPushedByAPerson(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, s := newRemote().clone("a")
 		h := take(t, s, Note{PR: 12})
-		c.at, _ = c.Write(t.Context(), "freed by hand")
+		by, _ := c.Write(t.Context(), "freed by hand")
+		if err := c.PushRef(t.Context(), "", c.at, by); err != nil {
+			t.Fatal(err)
+		}
 		if err := h.Check(t.Context()); !errors.Is(err, ErrLost) {
 			t.Errorf("check: %v, want ErrLost", err)
 		}
