@@ -22,9 +22,8 @@ func (c versionCommand) Run(ctx context.Context, out io.Writer) error {
 		Commit  string `json:"commit"`
 		Go      string `json:"go"`
 		Git     string `json:"git"`
-	}{Version: "unknown", Commit: "unknown", Go: runtime.Version()}
+	}{Version: version(), Commit: "unknown", Go: runtime.Version()}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		v.Version = info.Main.Version
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
 				v.Commit = s.Value
@@ -40,4 +39,12 @@ func (c versionCommand) Run(ctx context.Context, out io.Writer) error {
 	}
 	_, err = fmt.Fprintf(out, "mergegate %s\ncommit %s\n%s\ngit %s\n", v.Version, v.Commit, v.Go, v.Git)
 	return err
+}
+
+// version is the version of this build, as the pages show it too.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
 }

@@ -413,7 +413,7 @@ func (s *step) alarm(e *entry, got Found) {
 	}
 	s.frozen = &Freeze{By: "mergegate", At: s.in.Now, Reason: why}
 	s.do(SetFreeze{*s.frozen})
-	e.Record.Landed = LandedAs{Commit: got.Commit, Tree: got.Tree, Base: f.Base, Method: f.Method}
+	e.Record.Landed = LandedAs{Commit: got.Commit, Tree: got.Tree, Base: f.Base, Method: f.Method, Mismatch: true}
 	s.move(e, Landed, "ALARM: "+why, "ALARM: "+why)
 	s.end()
 }

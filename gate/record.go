@@ -90,6 +90,8 @@ type LandedAs struct {
 	Tree   SHA    `json:"tree"`
 	Base   SHA    `json:"base"` // the tip it was tested on
 	Method Method `json:"method"`
+	// Mismatch: it is not what was tested. The queue was frozen because of it.
+	Mismatch bool `json:"mismatch,omitempty"`
 }
 
 // Is says whether the head is the change that was asked for.

@@ -22,7 +22,7 @@ import (
 )
 
 // World is a forge with people. Its methods fail the test when they cannot do
-// what they are asked.
+// what they are asked, and may be called concurrently.
 type World interface {
 	// Forge is the forge as the bot sees it.
 	Forge() forge.Forge
@@ -48,8 +48,8 @@ type World interface {
 	Protect(t testing.TB, r gate.Repo, branch string, approvals int)
 }
 
-// Run runs the whole suite. Each test makes its own repository, so worlds may be
-// shared.
+// Run runs the whole suite. Its tests run at the same time, each in a repository
+// of its own.
 func Run(t *testing.T, w World) {
 	for _, tt := range []struct {
 		name string
@@ -75,7 +75,10 @@ func Run(t *testing.T, w World) {
 		{"LandSiblings", testLandSiblings},
 		{"LandRefused", testLandRefused},
 	} {
-		t.Run(tt.name, func(t *testing.T) { tt.test(t, w) })
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.test(t, w)
+		})
 	}
 }
 

@@ -16,16 +16,16 @@ var bot = Person{"Mergegate", "mergegate@example.org"}
 
 // world is a forge's bare repository and a mirror of it.
 type world struct {
-	*testing.T
+	testing.TB
 	remote git.Dir
 	m      *Mirror
 	clock  int64
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{T: t, remote: git.Dir{Path: filepath.Join(dir, "remote.git")}, clock: 1_700_000_000}
+	w := &world{TB: t, remote: git.Dir{Path: filepath.Join(dir, "remote.git")}, clock: 1_700_000_000}
 	w.git("init", "--quiet", "--bare", "--template=", "--initial-branch=main")
 	w.git("config", "uploadpack.allowAnySHA1InWant", "true")
 	m, err := Open(t.Context(), filepath.Join(dir, "mirror.git"), Remote{URL: w.remote.Path}, bot)

@@ -239,25 +239,26 @@ func TestNoWayOut(t *testing.T) {
 		}
 		probes := map[string]string{
 			"environ": `cat /proc/[0-9]*/environ /proc/$PPID/environ /proc/1/environ 2>/dev/null | grep -q ` + canary,
-			"memory":  `head -c 1 /proc/1/mem >/dev/null 2>&1 || ls /proc/1/fd/ 2>/dev/null | grep -q .`,
+			"memory":  `head -c 1 /proc/$FIRST/maps | grep -q . || readlink /proc/$FIRST/fd/3`,
 			"bot":     fmt.Sprintf(`kill -0 %d 2>/dev/null`, os.Getpid()),
 			"token":   `grep -q ` + canary + ` ` + secret,
 			"mirror":  `ls ` + g.dir.Path,
 			"logs":    `ls ` + r.dir,
 			"shadow":  `test -e /etc/shadow || test -e /etc/ssh || test -e /etc/gitconfig || test -e /root || test -e /var/run/docker.sock`,
 			"write":   `touch /usr/evil /evil /etc/evil /run/mergegate /bin/sh`,
-			"kernel":  `test -w /proc/sys/kernel/core_pattern || test -w /proc/sysrq-trigger || test -e /sys/kernel`,
+			"kernel":  `test -w /proc/sys/kernel/core_pattern || test -w /proc/sysrq-trigger || test -e /sys/kernel || find /proc -path "/proc/[0-9]*" -prune -o -type f -writable -print | grep .`,
 			"device":  `ls /dev/vda /dev/sda /dev/mem /dev/kmsg`,
 			"connect": fmt.Sprintf(`bash -c '</dev/tcp/127.0.0.1/%d'`, listener.Addr().(*net.TCPAddr).Port),
 			"route":   `bash -c 'exec 3<>/dev/udp/169.254.169.254/80 && echo x >&3'`,
 			"resolv":  `test -e /etc/resolv.conf`,
 			"mount":   `mount -t tmpfs x /tmp || unshare -m true`,
-			"caps":    `grep -q 'Cap[A-Z][a-z]*:.*[1-9a-f]' /proc/self/status`,
+			"caps":    `grep -q 'Cap[IPEA][a-z]*:.*[1-9a-f]' /proc/self/status`,
 			"setuid":  `grep -q 'NoNewPrivs:.*0' /proc/self/status`,
 			"git":     `test -e .git || test -e ../.git || test -e ../index`,
 			"tty":     `(: </dev/tty)`,
 		}
 		var script strings.Builder
+		script.WriteString("FIRST=$(awk '{print $4}' /proc/$$/stat)\n")
 		for name, probe := range probes {
 			fmt.Fprintf(&script, "if { %s; } >/dev/null 2>&1; then echo 'ESCAPED %s'; fi\n", probe, name)
 		}

@@ -1,0 +1,278 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"mergegate/bot/chat"
+	"mergegate/forge"
+	"mergegate/gate"
+	"mergegate/gate/catchup"
+	"mergegate/gate/retest"
+)
+
+// actAll does the actions in order. An action that fails ends the list: the next
+// round asks again for whatever is still needed.
+func (w *worker) actAll(ctx context.Context, q *queue, actions []gate.Action) ([]gate.Outcome, error) {
+	var done []gate.Outcome
+	for _, a := range actions {
+		o, err := w.act(ctx, q, a)
+		if err != nil {
+			return nil, err
+		}
+		o.Of = a
+		done = append(done, o)
+	}
+	return done, nil
+}
+
+// act does one action. Each may be repeated with the same arguments.
+func (w *worker) act(ctx context.Context, q *queue, a gate.Action) (o gate.Outcome, err error) {
+	if writes(a) {
+		if err := q.held.Alive(); err != nil {
+			return o, err
+		}
+	}
+	w.b.metrics.actions.WithLabelValues(strings.TrimPrefix(fmt.Sprintf("%T", a), "gate.")).Inc()
+	w.log.Debug("act", "base", q.base, "action", fmt.Sprintf("%T", a), "what", a)
+	switch a := a.(type) {
+	case gate.Build:
+		o.Built, err = w.build(ctx, q, a)
+		if err == nil {
+			o.Result = gate.Done
+		}
+	case gate.Push:
+		o.Result, o.Why, err = w.push(ctx, q, a)
+	case gate.Publish:
+		o.Result, err = w.publishCandidate(ctx, q, a)
+	case gate.Retest:
+		w.jobs.start(q.held.Context(), a, w.retest(a, q.policy.Retest))
+		err = w.tell(ctx, q) // while it runs
+	case gate.Stop:
+		w.jobs.stop(func(r gate.Retest) bool { return r.PR == a.PR && r.Candidate == a.Candidate })
+	case gate.Confirm:
+		err = w.confirm(ctx, q, a.PR)
+		if err == nil {
+			o.Result = gate.Done
+		}
+	case gate.Land:
+		o.Result, o.Why, err = w.land(ctx, q, a)
+	case gate.Inspect:
+		o.Found, err = w.inspect(ctx, q, a)
+		if err == nil {
+			o.Result = gate.Done
+		}
+	case gate.Note:
+		err = w.note(ctx, q, w.prs[a.PR])
+	case gate.SetLabel:
+		err = w.setLabel(ctx, q, a)
+	case gate.SetFreeze:
+		err = w.setFreeze(ctx, q, a.Freeze)
+	default:
+		panic(fmt.Sprintf("bot: unknown action %T", a))
+	}
+	return o, err
+}
+
+// build makes the candidate in the mirror.
+func (w *worker) build(ctx context.Context, q *queue, a gate.Build) (gate.Built, error) {
+	p := w.prs[a.PR]
+	err := w.need(ctx, a.PR, a.Head)
+	if errors.Is(err, catchup.ErrNoRef) || errors.Is(err, catchup.ErrMissing) {
+		return gate.Built{Refused: "its head " + a.Head.Short() + " is gone from the forge; push the branch again"}, nil
+	}
+	if err == nil && !w.mirror.Have(ctx, a.Base) {
+		err = w.mirror.Fetch(ctx, "refs/heads/"+q.base)
+	}
+	if err != nil {
+		return gate.Built{}, err
+	}
+	how := a.How
+	if upToDate, err := w.mirror.IsAncestor(ctx, a.Base, a.Head); err != nil {
+		return gate.Built{}, err
+	} else if upToDate {
+		how = gate.Rebase // nothing to make: the head is the candidate
+	}
+	r, err := w.mirror.Build(ctx, catchup.Request{Base: a.Base, Head: a.Head, Method: how, Message: mergeMessage(p.pr, how)})
+	switch {
+	case errors.Is(err, catchup.ErrUnrelated):
+		return gate.Built{Refused: "it has no history in common with " + q.base}, nil
+	case err != nil:
+		return gate.Built{}, err
+	case r.Conflict != nil:
+		return gate.Built{Conflict: conflictReport(*r.Conflict, p.pr, q.base), Files: len(r.Conflict.Files)}, nil
+	}
+	b := gate.Built{Candidate: r.Candidate, Tree: r.Tree, InBase: r.InBase}
+	if r.Candidate == a.Head || r.InBase {
+		return b, nil
+	}
+	if len(r.Flattened) > 0 {
+		b.CannotPush = "it contains merge commits with changes of their own, which a rebase would lose"
+		return b, nil
+	}
+	b.CannotPush, err = w.wouldDismiss(ctx, q, a)
+	return b, err
+}
+
+// wouldDismiss says whether pushing the rebase makes the forge dismiss the
+// approvals that its own protection then asks for. Gitea keeps them when base
+// and PR touched different files. When the protection may not be read, the
+// worse is assumed.
+func (w *worker) wouldDismiss(ctx context.Context, q *queue, a gate.Build) (string, error) {
+	if q.branch.RequiredApprovals == 0 || !q.branch.DismissStale && !q.branch.Opaque {
+		return "", nil
+	}
+	fork, err := w.mirror.MergeBase(ctx, a.Base, a.Head)
+	if err != nil {
+		return "", err
+	}
+	ours, err := w.mirror.Paths(ctx, fork, a.Head)
+	if err != nil {
+		return "", err
+	}
+	theirs, err := w.mirror.Paths(ctx, fork, a.Base)
+	if err != nil {
+		return "", err
+	}
+	for _, path := range ours {
+		if slices.Contains(theirs, path) {
+			return "a push would make the forge dismiss its approvals: " + q.base + " changed the same files", nil
+		}
+	}
+	return "", nil
+}
+
+func mergeMessage(pr gate.PR, how gate.Method) string {
+	if how == gate.Merge {
+		return fmt.Sprintf("Merge pull request #%d from %s\n\n%s\n", pr.Number, pr.HeadBranch, pr.Title)
+	}
+	return fmt.Sprintf("%s (#%d)\n", pr.Title, pr.Number)
+}
+
+// push moves the PR's branch to the candidate.
+func (w *worker) push(ctx context.Context, q *queue, a gate.Push) (gate.Result, string, error) {
+	p := w.prs[a.PR]
+	w.log.Info("push the rebase to the PR's branch", "pr", a.PR, "branch", p.pr.HeadBranch, "from", a.From.Short(), "to", a.To.Short())
+	err := w.mirror.Push(ctx, catchup.Push{
+		Remote: w.remote(p.pr.HeadURL), Branch: p.pr.HeadBranch, From: a.From, To: a.To,
+		Protected: w.protected(q), SameRepo: !p.pr.Fork,
+	})
+	var denied *catchup.DeniedError
+	switch {
+	case errors.As(err, &denied):
+		return gate.Denied, "the forge did not let mergegate push to its branch: " + denied.Text, nil
+	case errors.Is(err, catchup.ErrMoved):
+		return gate.Moved, "", w.reread(ctx, q, p)
+	case err != nil:
+		return "", "", err
+	}
+	p.pr.Head = a.To
+	return gate.Done, "", nil
+}
+
+// protected are the branches that are never pushed to, whatever a PR calls its head.
+func (w *worker) protected(q *queue) []string {
+	out := []string{q.base, w.info.DefaultBranch}
+	for b := range w.queues {
+		out = append(out, b)
+	}
+	for _, b := range slices.Concat(q.policy.Branches, w.b.cfg.Defaults.Branches) {
+		if !strings.ContainsAny(b, "*?") {
+			out = append(out, b)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// candidateRef is where a candidate is put for CI to see when the PR's branch is
+// left alone.
+func candidateRef(base string, pr int) string {
+	return fmt.Sprintf("refs/heads/mergegate/%s/%d", base, pr)
+}
+
+func (w *worker) publishCandidate(ctx context.Context, q *queue, a gate.Publish) (gate.Result, error) {
+	ref := candidateRef(q.base, a.PR)
+	refs, err := w.mirror.RemoteRefs(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	if refs[ref] != a.Candidate {
+		if err := w.mirror.PushRef(ctx, ref, refs[ref], a.Candidate); err != nil {
+			return "", err
+		}
+	}
+	w.prs[a.PR].published = true
+	return gate.Done, nil
+}
+
+// retest gives the function that runs a candidate's command beside the rounds,
+// under the policy of the base commit.
+func (w *worker) retest(a gate.Retest, policy gate.RetestPolicy) func(context.Context) retest.Result {
+	job := retest.Job{
+		Repo: w.repo, Mirror: w.mirror.Dir(), Commit: a.Candidate, Tree: a.Tree, Base: a.Base,
+		Command: policy.Command, Timeout: policy.Timeout, Network: policy.Network, Env: maps.Clone(policy.Env),
+	}
+	return func(ctx context.Context) retest.Result {
+		select {
+		case w.b.slots <- struct{}{}:
+			defer func() { <-w.b.slots }()
+		case <-ctx.Done():
+			return retest.Result{Verdict: retest.Broken, Why: "cancelled"}
+		}
+		r := w.b.runner.Run(ctx, job)
+		w.b.metrics.retests.WithLabelValues(string(r.Verdict)).Observe(r.Took.Seconds())
+		w.log.Info("retest", "pr", a.PR, "candidate", a.Candidate.Short(), "verdict", r.Verdict, "why", r.Why, "took", r.Took, "checkout", r.Checkout)
+		return r
+	}
+}
+
+func (w *worker) setLabel(ctx context.Context, q *queue, a gate.SetLabel) error {
+	p, label := w.prs[a.PR], q.policy.Trigger.Label
+	if !a.On {
+		if err := w.forge.RemoveLabel(ctx, w.repo, a.PR, label); err != nil {
+			return fmt.Errorf("take the label %q off #%d: %w", label, a.PR, err)
+		}
+		p.pr.Labels = slices.DeleteFunc(p.pr.Labels, func(l string) bool { return strings.EqualFold(l, label) })
+		return nil
+	}
+	err := w.forge.AddLabel(ctx, w.repo, a.PR, label)
+	if errors.Is(err, forge.ErrNotFound) {
+		return fmt.Errorf("the label %q does not exist in %s: create it, or run mergegate setup", label, w.repo)
+	}
+	if err != nil {
+		return fmt.Errorf("label #%d: %w", a.PR, err)
+	}
+	p.pr.Labels = append(slices.Clip(p.pr.Labels), label)
+	return nil
+}
+
+// command turns a parsed command into gate's, with who said it.
+func command(c forge.Comment, cmd chat.Command, role gate.Role) gate.Command {
+	out := gate.Command{
+		Comment: c.ID, By: c.By, Role: role, At: c.Created,
+		Verb: gate.Verb(cmd.Verb), Method: cmd.Method, Priority: cmd.Priority, Reason: cmd.Reason,
+	}
+	if cmd.Err != nil {
+		out.Mistake = cmd.Err.Error()
+	}
+	return out
+}
+
+// ack shows the writer of a command that it was seen. Failing to is not trouble.
+func (w *worker) ack(ctx context.Context, comment int64) {
+	w.mu.Lock()
+	known := w.acked[comment]
+	w.acked[comment] = true
+	w.mu.Unlock()
+	if known {
+		return
+	}
+	if err := w.forge.React(ctx, w.repo, comment, "eyes"); err != nil {
+		w.log.Info("acknowledge a command", "comment", comment, "err", err)
+	}
+}

@@ -1,0 +1,207 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mergegate/forge"
+	"mergegate/gate"
+	"mergegate/gate/lease"
+	"mergegate/templates"
+)
+
+// The markers that people and scripts may rely on.
+const (
+	stickyMarker = templates.PRMarker
+	issueMarker  = templates.QueueMarker
+	issueTitle   = "Merge queue"
+)
+
+// issue is the repository's queue issue: the table people read, the comments
+// the leases live in, and what must be remembered of the queues themselves.
+type issue struct {
+	number int
+	record issueRecord
+	body   string    // as last written by us
+	at     time.Time // when
+}
+
+// issueRecord is hidden in the queue issue's body.
+type issueRecord struct {
+	Frozen map[string]gate.Freeze `json:"frozen,omitempty"` // by base
+	Active []int                  `json:"active,omitempty"` // PRs with a request on its way
+}
+
+// findIssue finds the queue issue, or creates it. Should two replicas create one
+// at the same time, the lower number is the one.
+func (w *worker) findIssue(ctx context.Context) error {
+	if w.issue.number != 0 {
+		return nil
+	}
+	number, err := FindQueueIssue(ctx, w.forge, w.repo, w.me)
+	if errors.Is(err, forge.ErrNotFound) {
+		number, err = CreateQueueIssue(ctx, w.forge, w.repo, w.me, w.b.cfg.Defaults.Trigger.Label)
+	}
+	if err != nil {
+		return err
+	}
+	w.issue = issue{number: number}
+	return nil
+}
+
+// FindQueueIssue gives the number of the repository's queue issue; forge.ErrNotFound
+// if there is none yet.
+func FindQueueIssue(ctx context.Context, f forge.Forge, r gate.Repo, me gate.User) (int, error) {
+	found, err := f.FindIssues(ctx, r, me, issueMarker)
+	if err != nil {
+		return 0, err
+	}
+	if len(found) == 0 {
+		return 0, fmt.Errorf("the queue issue: %w", forge.ErrNotFound)
+	}
+	return found[0].Number, nil
+}
+
+// CreateQueueIssue makes the queue issue, after looking for one, and gives the
+// number of the one that counts.
+func CreateQueueIssue(ctx context.Context, f forge.Forge, r gate.Repo, me gate.User, label string) (int, error) {
+	if _, err := f.CreateIssue(ctx, r, issueTitle, templates.QueueIssue(templates.QueueView{Label: label})); err != nil {
+		// The answer may have been lost: the look that follows decides.
+		if n, again := FindQueueIssue(ctx, f, r, me); again == nil {
+			return n, nil
+		}
+		return 0, fmt.Errorf("create it: %w", err)
+	}
+	return FindQueueIssue(ctx, f, r, me)
+}
+
+// readIssue reads what is remembered of the queues; a replica does so whenever
+// it takes a lease.
+func (w *worker) readIssue(ctx context.Context) error {
+	is, err := w.forge.Issue(ctx, w.repo, w.issue.number)
+	if errors.Is(err, forge.ErrNotFound) || err == nil && !is.Open {
+		w.issue = issue{}
+		return fmt.Errorf("the queue issue was closed or deleted; a new one will be made")
+	}
+	if err != nil {
+		return fmt.Errorf("read the queue issue: %w", err)
+	}
+	w.issue.body, w.issue.record = is.Body, issueRecord{}
+	if !unseal(w.key, "queue-record", w.about(0), is.Body, &w.issue.record) && is.Body != "" {
+		w.log.Debug("the queue issue holds no record of ours yet")
+	}
+	for base, q := range w.queues {
+		q.frozen = nil
+		if f, ok := w.issue.record.Frozen[base]; ok {
+			q.frozen = &f
+		}
+	}
+	return w.readActive(ctx)
+}
+
+// readActive looks at PRs that had a request on its way when the issue was last
+// written and are not open any more: somebody closed or merged them while no
+// replica was looking.
+func (w *worker) readActive(ctx context.Context) error {
+	for _, n := range w.issue.record.Active {
+		if w.prs[n] != nil {
+			continue
+		}
+		pr, err := w.forge.PullRequest(ctx, w.repo, n)
+		if errors.Is(err, forge.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read #%d: %w", n, err)
+		}
+		p := &pull{pr: pr}
+		comments, _, err := w.forge.Comments(ctx, w.repo, n)
+		if err != nil {
+			return fmt.Errorf("read the comments of #%d: %w", n, err)
+		}
+		if err := w.readComments(ctx, p, comments); err != nil {
+			return err
+		}
+		w.prs[n] = p
+	}
+	return nil
+}
+
+// setFreeze stops a queue or lets it go on, and remembers it in the queue issue.
+func (w *worker) setFreeze(ctx context.Context, q *queue, f gate.Freeze) error {
+	if w.issue.record.Frozen == nil {
+		w.issue.record.Frozen = map[string]gate.Freeze{}
+	}
+	if f == (gate.Freeze{}) {
+		delete(w.issue.record.Frozen, q.base)
+		q.frozen = nil
+	} else {
+		w.issue.record.Frozen[q.base] = f
+		q.frozen = &f
+		w.log.Warn("the queue is frozen", "base", q.base, "by", f.By, "reason", f.Reason)
+	}
+	return w.table(ctx, q, true)
+}
+
+// about ties a sealed record to its place, so that a copy elsewhere is nothing.
+func (w *worker) about(pr int) string {
+	return fmt.Sprintf("%s/%s#%d", w.repo.Forge, w.repo, pr)
+}
+
+// leaseStore is where the leases of a queue are.
+func (w *worker) leaseStore(q *queue) (lease.Store, error) {
+	cfg := lease.Config{
+		TTL: w.b.cfg.Lease.TTL, Renew: w.b.cfg.Lease.Renew, Settle: w.b.cfg.Lease.Settle,
+		Holder: w.b.holder, Key: w.key, Repo: w.repo, Base: q.base,
+	}
+	if w.b.cfg.Lease.Store == "ref" {
+		refs, ok := w.mirror.(lease.Mirror)
+		if !ok {
+			return nil, errors.New("this mirror cannot keep a lease in a ref")
+		}
+		return lease.NewRef(cfg, lease.GitRefs(refs)), nil
+	}
+	cfg.Issue = w.issue.number
+	return lease.NewComments(cfg, leaseComments{w, w.issue.number}), nil
+}
+
+// leaseComments are the queue issue's comments as the lease sees them.
+type leaseComments struct {
+	w     *worker
+	issue int
+}
+
+func (c leaseComments) List(ctx context.Context) ([]lease.Comment, time.Time, error) {
+	all, now, err := c.w.forge.Comments(ctx, c.w.repo, c.issue)
+	if err != nil {
+		return nil, now, err
+	}
+	out := make([]lease.Comment, len(all))
+	for i, x := range all {
+		out[i] = c.comment(x)
+	}
+	return out, now, nil
+}
+
+func (c leaseComments) Post(ctx context.Context, body string) (lease.Comment, error) {
+	x, err := c.w.forge.PostComment(ctx, c.w.repo, c.issue, body)
+	return c.comment(x), err
+}
+
+func (c leaseComments) Edit(ctx context.Context, id int64, body string) error {
+	err := c.w.forge.EditComment(ctx, c.w.repo, id, body)
+	if errors.Is(err, forge.ErrNotFound) {
+		return lease.ErrGone
+	}
+	return err
+}
+
+func (c leaseComments) Delete(ctx context.Context, id int64) error {
+	return c.w.forge.DeleteComment(ctx, c.w.repo, id)
+}
+
+func (c leaseComments) comment(x forge.Comment) lease.Comment {
+	return lease.Comment{ID: x.ID, Mine: x.By.ID == c.w.me.ID, Body: x.Body, Updated: x.Updated}
+}

@@ -1,0 +1,180 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mergegate/forge"
+	"mergegate/gate"
+)
+
+// busyFor is how long a landing is asked again while the forge says "later".
+// Gitea computes mergeability for up to three seconds after a push. The fresh
+// reads before it stay valid: the call itself is pinned to head and base.
+const busyFor = 5 * time.Second
+
+// reread reads one PR and the base tip afresh.
+func (w *worker) reread(ctx context.Context, q *queue, p *pull) error {
+	pr, err := w.forge.PullRequest(ctx, w.repo, p.pr.Number)
+	if errors.Is(err, forge.ErrNotFound) {
+		p.pr.Open = false
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read #%d: %w", p.pr.Number, err)
+	}
+	p.pr = pr
+	tip := pr.BaseTip
+	if tip == "" || pr.Base != q.base {
+		b, err := w.forge.Branch(ctx, w.repo, q.base)
+		if err != nil {
+			return fmt.Errorf("read the branch: %w", err)
+		}
+		q.branch, q.branchAt, tip = b, time.Now(), b.Tip
+	}
+	return w.moveTo(ctx, q, tip)
+}
+
+// confirm reads everything that landing depends on once more: the PR with its
+// head, base and labels, the base tip, the reviews, what was said meanwhile, and
+// whether the person who asked may still ask. That the lease is still ours is
+// proved by saving the flight into it, which comes next.
+func (w *worker) confirm(ctx context.Context, q *queue, pr int) error {
+	p := w.prs[pr]
+	if err := w.reread(ctx, q, p); err != nil {
+		return err
+	}
+	if p.changed() {
+		return w.read(ctx, q, p)
+	}
+	if q.policy.Require.Approvals > 0 || q.branch.RequiredApprovals > 0 {
+		reviews, err := w.forge.Reviews(ctx, w.repo, pr)
+		if err != nil {
+			return fmt.Errorf("read the reviews of #%d: %w", pr, err)
+		}
+		p.reviews = reviews
+	}
+	return w.readRequester(ctx, p)
+}
+
+// land asks the forge to merge, pinned to the head and the base that were tested.
+// Whatever it answers, gate asks for Inspect next: base itself says what happened.
+func (w *worker) land(ctx context.Context, q *queue, a gate.Land) (gate.Result, string, error) {
+	p := w.prs[a.PR]
+	if err := w.readyToLand(ctx, q, a); err != nil {
+		return "", "", err
+	}
+	landing := forge.Landing{
+		PR: a.PR, Base: q.base, Tip: a.Base, Head: a.Head, Method: a.Method,
+		DeleteBranch: q.policy.Land.DeleteBranch && !p.pr.Fork,
+	}
+	started := time.Now()
+	err := w.forge.Land(ctx, w.repo, landing)
+	for wait := 100 * time.Millisecond; errors.Is(err, forge.ErrBusy) && time.Since(started) < busyFor; wait *= 2 {
+		pause(ctx, wait)
+		err = w.forge.Land(ctx, w.repo, landing)
+	}
+	var refusal *forge.Refusal
+	switch {
+	case err == nil:
+		w.log.Info("the forge says it landed", "pr", a.PR, "head", a.Head.Short(), "method", a.Method)
+		return gate.Done, "", nil
+	case ctx.Err() != nil:
+		return "", "", err
+	case errors.Is(err, forge.ErrDenied):
+		q.branchAt = time.Time{} // the protection may have changed: read it again
+		if errors.As(err, &refusal) && refusal.Text != "" {
+			return gate.Denied, refusal.Text, nil
+		}
+		return gate.Denied, err.Error(), nil
+	}
+	w.log.Info("the forge's answer to the landing is not a yes; reading base back", "pr", a.PR, "err", err)
+	if err := w.reread(ctx, q, p); err != nil {
+		return "", "", err
+	}
+	if errors.Is(err, forge.ErrMoved) {
+		return gate.Moved, "", nil
+	}
+	return gate.Later, "", nil
+}
+
+// readyToLand shows our own status green on the head when the branch's
+// protection asks for it.
+func (w *worker) readyToLand(ctx context.Context, q *queue, a gate.Land) error {
+	for _, pattern := range q.branch.RequiredChecks {
+		if gate.Match(pattern, StatusContext) {
+			return w.show(ctx, q, w.prs[a.PR], a.Head, forge.Status{
+				Context: StatusContext, State: forge.StatusSuccess, Text: "Landing",
+				URL: w.prURL(a.PR),
+			})
+		}
+	}
+	return nil
+}
+
+// inspect reads base back from git and says whether the candidate landed, as
+// what, and on what. It trusts no answer of the merge call.
+func (w *worker) inspect(ctx context.Context, q *queue, a gate.Inspect) (gate.Found, error) {
+	ref := "refs/heads/" + q.base
+	if err := w.mirror.Fetch(ctx, ref); err != nil {
+		return gate.Found{}, fmt.Errorf("read %s back: %w", q.base, err)
+	}
+	tip, err := w.mirror.Ref(ctx, ref)
+	if err != nil {
+		return gate.Found{}, err
+	}
+	in, err := w.mirror.IsAncestor(ctx, a.Candidate, tip)
+	if err != nil {
+		return gate.Found{}, err
+	}
+	if in {
+		onBase, err := w.mirror.IsAncestor(ctx, a.Base, a.Candidate)
+		if err != nil {
+			return gate.Found{}, err
+		}
+		if merged, err := w.mergeOnTop(ctx, q, a, tip); err != nil || merged.Landed {
+			return merged, err
+		}
+		return w.found(ctx, q, a.Candidate, tip, onBase)
+	}
+	p := w.prs[a.PR]
+	if err := w.reread(ctx, q, p); err != nil {
+		return gate.Found{}, err
+	}
+	if !p.pr.Merged || p.pr.MergeCommit == "" {
+		return gate.Found{}, w.moveTo(ctx, q, tip)
+	}
+	parents, err := w.mirror.Parents(ctx, p.pr.MergeCommit)
+	if err != nil {
+		return gate.Found{}, fmt.Errorf("the forge says #%d was merged as %s, but %s does not have it: %w", a.PR, p.pr.MergeCommit.Short(), q.base, err)
+	}
+	return w.found(ctx, q, p.pr.MergeCommit, tip, len(parents) > 0 && parents[0] == a.Base)
+}
+
+// mergeOnTop finds the merge commit when the candidate itself is the second
+// parent of what landed (method merge of a head that contained base).
+func (w *worker) mergeOnTop(ctx context.Context, q *queue, a gate.Inspect, tip gate.SHA) (gate.Found, error) {
+	f := q.flight.Flight
+	if f == nil || f.Method != gate.Merge {
+		return gate.Found{}, nil
+	}
+	p := w.prs[a.PR]
+	if err := w.reread(ctx, q, p); err != nil || p.pr.MergeCommit == "" || p.pr.MergeCommit == a.Candidate {
+		return gate.Found{}, err
+	}
+	parents, err := w.mirror.Parents(ctx, p.pr.MergeCommit)
+	if err != nil {
+		return gate.Found{}, err
+	}
+	return w.found(ctx, q, p.pr.MergeCommit, tip, len(parents) > 0 && parents[0] == a.Base)
+}
+
+func (w *worker) found(ctx context.Context, q *queue, c, tip gate.SHA, onBase bool) (gate.Found, error) {
+	tree, err := w.mirror.Tree(ctx, c)
+	if err != nil {
+		return gate.Found{}, err
+	}
+	return gate.Found{Landed: true, Commit: c, Tree: tree, OnBase: onBase}, w.moveTo(ctx, q, tip)
+}

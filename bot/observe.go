@@ -1,0 +1,558 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"mergegate/bot/chat"
+	"mergegate/bot/config"
+	"mergegate/forge"
+	"mergegate/gate"
+	"mergegate/gate/catchup"
+)
+
+// How long answers that change rarely are believed. Landing never rests on them
+// alone: the forge checks its own rules again.
+const (
+	settingsFor = time.Minute
+	rolesFor    = time.Minute
+)
+
+// pull is one PR as this replica knows it.
+type pull struct {
+	pr        gate.PR
+	record    gate.Record
+	saved     bool  // record is what the sticky comment holds
+	sticky    int64 // id of our comment; 0 for none
+	reviews   []gate.Review
+	label     gate.Ask
+	commands  []gate.Command
+	requester gate.Role
+	poison    string // why gate cannot digest it
+
+	read   bool      // comments and reviews were read since we took the lease
+	seen   time.Time // PR.Updated at that time
+	shown  forge.Status
+	on     gate.SHA // the commit it was shown on
+	state  gate.State
+	statAt time.Time
+
+	published bool // the candidate is on a ref of ours
+	counted   time.Time
+}
+
+// remember takes in a record that gate changed; it is not saved yet.
+func (p *pull) remember(r gate.Record) {
+	p.record, p.saved = r, false
+	p.commands = slices.DeleteFunc(p.commands, func(c gate.Command) bool { return c.Comment <= r.Command })
+}
+
+type seenRole struct {
+	role gate.Role
+	at   time.Time
+}
+
+// prepare reads what every round needs: who we are, what the repository allows,
+// and a mirror. Most rounds find all of it at hand.
+func (w *worker) prepare(ctx context.Context) error {
+	if w.me.ID == 0 {
+		me, err := w.forge.Me(ctx)
+		if err != nil {
+			return fmt.Errorf("who is the token's owner: %w", err)
+		}
+		w.me = me
+		w.myself.Store(&me)
+	}
+	key, err := w.conf.Key()
+	if err != nil {
+		return err
+	}
+	w.key = key
+	if w.infoAt.IsZero() {
+		if err := w.settings(ctx); err != nil {
+			return err
+		}
+	}
+	if w.mirror == nil {
+		m, err := w.b.open(ctx, w.b.mirrorDir(w.repo), w.remote(w.info.CloneURL), w.committer())
+		if err != nil {
+			return fmt.Errorf("open the git mirror: %w", err)
+		}
+		w.mirror = m
+	}
+	return nil
+}
+
+// settings reads what the repository allows.
+func (w *worker) settings(ctx context.Context) error {
+	w.infoAt = time.Time{}
+	info, err := w.forge.Repository(ctx, w.repo)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the repository %s: %w", w.repo, err)
+	case info.Archived:
+		return fmt.Errorf("%s is archived", w.repo)
+	case info.Role < gate.RoleWrite:
+		return fmt.Errorf("%s has no write access to %s: make it a collaborator with the role write", w.me.Login, w.repo)
+	}
+	w.info, w.infoAt = info, time.Now()
+	return nil
+}
+
+// refresh reads repository settings and branch protection again when they are old.
+func (w *worker) refresh(ctx context.Context, q *queue) error {
+	if time.Since(w.infoAt) > settingsFor {
+		if err := w.settings(ctx); err != nil {
+			return err
+		}
+	}
+	if time.Since(q.branchAt) > settingsFor {
+		b, err := w.forge.Branch(ctx, w.repo, q.base)
+		if err != nil {
+			return fmt.Errorf("read the branch: %w", err)
+		}
+		q.branch, q.branchAt = b, time.Now()
+	}
+	return nil
+}
+
+// committer is who commits rebased commits. It must be the same for every
+// replica, or they would not recognise each other's rebases.
+func (w *worker) committer() catchup.Person {
+	host := "localhost"
+	if u, err := url.Parse(w.info.CloneURL); err == nil && u.Hostname() != "" {
+		host = u.Hostname()
+	}
+	return catchup.Person{Name: w.me.Login, Email: w.me.Login + "@noreply." + host}
+}
+
+func sameHost(a, b string) bool {
+	x, errA := url.Parse(a)
+	y, errB := url.Parse(b)
+	return errA == nil && errB == nil && x.Scheme == y.Scheme && x.Host == y.Host
+}
+
+// remote is a repository of this forge as a git remote. The token goes only to
+// the forge's own host, whatever a PR says about its fork.
+func (w *worker) remote(at string) catchup.Remote {
+	r := catchup.Remote{URL: at}
+	if sameHost(at, w.info.CloneURL) {
+		r.Auth = func(ctx context.Context) (string, error) { return w.forge.GitAuth(ctx, w.repo) }
+	}
+	return r
+}
+
+// look lists the open PRs and notices those that are no longer among them.
+func (w *worker) look(ctx context.Context) error {
+	w.mu.Lock()
+	dirty := w.dirty
+	w.dirty = map[int]bool{}
+	w.mu.Unlock()
+	list, err := w.forge.PullRequests(ctx, w.repo)
+	if err != nil {
+		w.mu.Lock()
+		for n := range dirty {
+			w.dirty[n] = true
+		}
+		w.mu.Unlock()
+		return fmt.Errorf("list pull requests: %w", err)
+	}
+	open := map[int]bool{}
+	for _, pr := range list {
+		open[pr.Number] = true
+		p := w.prs[pr.Number]
+		if p == nil {
+			p = &pull{}
+			w.prs[pr.Number] = p
+		}
+		if dirty[pr.Number] || !pr.Updated.Equal(p.pr.Updated) || pr.Head != p.pr.Head {
+			p.poison = ""
+		}
+		if dirty[pr.Number] {
+			p.seen = time.Time{}
+		}
+		p.pr = pr
+	}
+	for n, p := range w.prs {
+		switch {
+		case open[n]:
+		case p.record.State.Active() || w.flying(n):
+			pr, err := w.forge.PullRequest(ctx, w.repo, n)
+			if err != nil && !errors.Is(err, forge.ErrNotFound) {
+				return fmt.Errorf("read #%d: %w", n, err)
+			}
+			if err != nil {
+				pr = p.pr
+				pr.Open = false
+			}
+			p.pr = pr
+		default:
+			delete(w.prs, n)
+		}
+	}
+	return nil
+}
+
+func (w *worker) flying(n int) bool {
+	for _, q := range w.queues {
+		if q.flight.Flight != nil && q.flight.Flight.PR == n {
+			return true
+		}
+	}
+	return false
+}
+
+// bases are the branches that have a PR to look at, or a queue in progress.
+func (w *worker) bases() []string {
+	var out []string
+	for _, p := range w.prs {
+		out = append(out, p.pr.Base)
+		if p.record.State.Active() {
+			out = append(out, p.record.Request.Base)
+		}
+	}
+	for b, q := range w.queues {
+		if q.held != nil {
+			out = append(out, b)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (w *worker) queue(base string) *queue {
+	q := w.queues[base]
+	if q == nil {
+		q = &queue{base: base, policy: w.b.cfg.Defaults}
+		w.queues[base] = q
+	}
+	return q
+}
+
+// rules brings base tip, policy and protection up to date. The policy is always
+// the one of the tip: a candidate is judged by the rules of the commit it is
+// built on.
+func (w *worker) rules(ctx context.Context, q *queue) error {
+	tip := w.listedTip(q.base)
+	if tip == "" {
+		b, err := w.forge.Branch(ctx, w.repo, q.base)
+		if err != nil {
+			return fmt.Errorf("read the branch: %w", err)
+		}
+		q.branch, q.branchAt, tip = b, time.Now(), b.Tip
+	}
+	return w.moveTo(ctx, q, tip)
+}
+
+// listedTip is the base tip that came with the list of PRs; "" if none did.
+func (w *worker) listedTip(base string) gate.SHA {
+	for _, p := range w.prs {
+		if p.pr.Open && p.pr.Base == base {
+			return p.pr.BaseTip
+		}
+	}
+	return ""
+}
+
+// moveTo makes tip the queue's tip and reads the policy of that commit.
+func (w *worker) moveTo(ctx context.Context, q *queue, tip gate.SHA) error {
+	q.tip = tip
+	if q.policyOf == tip {
+		return nil
+	}
+	if !w.mirror.Have(ctx, tip) {
+		if err := w.mirror.Fetch(ctx, "refs/heads/"+q.base); err != nil {
+			return fmt.Errorf("fetch %s: %w", q.base, err)
+		}
+	}
+	data, err := w.mirror.File(ctx, tip, config.PolicyFile, 1<<20)
+	q.policy, q.badRules, q.policyOf = w.b.cfg.Defaults, "", tip
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		q.policyOf = ""
+		return fmt.Errorf("read %s: %w", config.PolicyFile, err)
+	default:
+		p, err := config.ParsePolicy(data, w.b.cfg.Defaults)
+		if err != nil {
+			q.badRules = strings.Split(err.Error(), "\n")[0]
+			w.log.Warn("the policy file is not valid", "base", q.base, "commit", tip.Short(), "err", err)
+			return nil
+		}
+		q.policy = p
+	}
+	return nil
+}
+
+// mine are the PRs this queue is about: into its base, or asked for there.
+func (w *worker) mine(q *queue) []*pull {
+	var out []*pull
+	for _, p := range w.prs {
+		active := p.record.State.Active() || q.flight.Flight != nil && q.flight.Flight.PR == p.pr.Number
+		elsewhere := p.record.State.Active() && p.record.Request.Base != q.base
+		here := p.pr.Base == q.base && !elsewhere || active && p.record.Request.Base == q.base
+		if p.poison == "" && here && (active || p.pr.Has(q.policy.Trigger.Label) || len(p.commands) > 0 || w.approvalAsks(q, p)) {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b *pull) int { return a.pr.Number - b.pr.Number })
+	return out
+}
+
+// approvalAsks says whether approvals alone may ask for this PR to land.
+func (w *worker) approvalAsks(q *queue, p *pull) bool {
+	if !q.policy.Trigger.Approval || p.record.Is(p.pr.Head) {
+		return false
+	}
+	ok, _ := gate.Approvals(p.pr, p.record, p.reviews)
+	return len(ok) > 0
+}
+
+// peek reads unlabelled PRs that changed, for commands and approvals. It needs
+// no lease: it writes nothing.
+func (w *worker) peek(ctx context.Context, q *queue) error {
+	for _, p := range w.prs {
+		if p.pr.Base != q.base || p.pr.Has(q.policy.Trigger.Label) || !p.changed() || p.record.State.Active() {
+			continue
+		}
+		if q.policy.Trigger.Command || q.policy.Trigger.Approval {
+			if err := w.read(ctx, q, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *pull) changed() bool { return !p.seen.Equal(p.pr.Updated) }
+
+// due says whether a round could change anything: something differs from what was
+// seen when the last round came to rest, or its time has come.
+func (w *worker) due(q *queue) bool {
+	if q.held != nil || len(w.unsaved(q)) > 0 {
+		return true
+	}
+	if len(w.mine(q)) == 0 {
+		return false
+	}
+	return q.rest != w.signature(q)
+}
+
+// signature is what a round at rest depends on, as text.
+func (w *worker) signature(q *queue) string {
+	var b strings.Builder
+	fmt.Fprintln(&b, q.tip, q.badRules, q.frozen, w.info.Methods, q.branch.RequiredApprovals, q.branch.RequiredChecks)
+	for _, p := range w.mine(q) {
+		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, p.pr.Updated.Unix(), p.seen.Unix(), len(p.commands))
+	}
+	return b.String()
+}
+
+// observe reads everything about the PRs of the queue that is not known since we
+// took the lease.
+func (w *worker) observe(ctx context.Context, q *queue) error {
+	if err := w.refresh(ctx, q); err != nil {
+		return err
+	}
+	if f := q.flight.Flight; f != nil && w.prs[f.PR] == nil {
+		pr, err := w.forge.PullRequest(ctx, w.repo, f.PR)
+		if err != nil {
+			return fmt.Errorf("read #%d: %w", f.PR, err)
+		}
+		w.prs[f.PR] = &pull{pr: pr}
+	}
+	for _, p := range w.mine(q) {
+		if p.read && !p.changed() {
+			continue
+		}
+		if err := w.read(ctx, q, p); err != nil {
+			return err
+		}
+		p.read = true
+	}
+	return nil
+}
+
+// read reads one PR's comments (our record and new commands are in them), its
+// reviews, and who set the label.
+func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
+	n, at := p.pr.Number, p.pr.Updated
+	comments, _, err := w.forge.Comments(ctx, w.repo, n)
+	if err != nil {
+		return fmt.Errorf("read the comments of #%d: %w", n, err)
+	}
+	if err := w.readComments(ctx, p, comments); err != nil {
+		return err
+	}
+	if q.policy.Require.Approvals > 0 || q.branch.RequiredApprovals > 0 || q.policy.Trigger.Approval {
+		if p.reviews, err = w.forge.Reviews(ctx, w.repo, n); err != nil {
+			return fmt.Errorf("read the reviews of #%d: %w", n, err)
+		}
+	}
+	p.label = gate.Ask{}
+	if label := q.policy.Trigger.Label; p.pr.Has(label) && !p.record.State.Active() {
+		by, when, err := w.forge.Labelled(ctx, w.repo, n, label)
+		switch {
+		case errors.Is(err, forge.ErrNotFound):
+		case err != nil:
+			return fmt.Errorf("who labelled #%d: %w", n, err)
+		case when.After(p.record.LabelAt):
+			p.label = gate.Ask{By: by, At: when, Ours: by.ID == w.me.ID}
+			if p.label.Ours {
+				break
+			}
+			if p.label.Role, err = w.role(ctx, by); err != nil {
+				return err
+			}
+		}
+	}
+	if err := w.readRequester(ctx, p); err != nil {
+		return err
+	}
+	if err := w.ownPush(ctx, q, p); err != nil {
+		return err
+	}
+	p.seen = at
+	return nil
+}
+
+// readRequester looks up what the person who asked may do now.
+func (w *worker) readRequester(ctx context.Context, p *pull) (err error) {
+	p.requester = gate.RoleUnknown
+	if r := p.record; r.State.Active() && r.Request.By.ID != w.me.ID {
+		p.requester, err = w.role(ctx, r.Request.By)
+	}
+	return err
+}
+
+func (w *worker) readComments(ctx context.Context, p *pull, comments []forge.Comment) error {
+	unsaved := p.read && !p.saved
+	p.sticky, p.commands = 0, nil
+	for _, c := range comments {
+		if c.By.ID != w.me.ID || !strings.Contains(c.Body, stickyMarker) || p.sticky != 0 {
+			continue
+		}
+		p.sticky = c.ID
+		if unsaved {
+			continue // what we decided and could not write yet is newer
+		}
+		p.record, p.saved = gate.Record{}, true
+		if !unseal(w.key, "record", w.about(p.pr.Number), c.Body, &p.record) {
+			w.log.Warn("our notes in the sticky comment were changed by somebody and are not believed", "pr", p.pr.Number)
+			p.record = gate.Record{}
+		}
+	}
+	if p.sticky == 0 && !unsaved {
+		p.record, p.saved = gate.Record{}, true
+	}
+	for _, c := range comments {
+		if c.ID <= p.record.Command || c.By.ID == w.me.ID || !c.Updated.Equal(c.Created) {
+			continue
+		}
+		for _, cmd := range chat.Parse(c.Body) {
+			role, err := w.role(ctx, c.By)
+			if err != nil {
+				return err
+			}
+			p.commands = append(p.commands, command(c, cmd, role))
+			w.ack(ctx, c.ID)
+		}
+	}
+	return nil
+}
+
+// role says what somebody may do in the repository.
+func (w *worker) role(ctx context.Context, u gate.User) (gate.Role, error) {
+	if r, ok := w.roles[u.ID]; ok && time.Since(r.at) < rolesFor {
+		return r.role, nil
+	}
+	r, err := w.forge.Role(ctx, w.repo, u)
+	if err != nil {
+		return gate.RoleUnknown, fmt.Errorf("what may %s do: %w", u.Login, err)
+	}
+	w.roles[u.ID] = seenRole{r, time.Now()}
+	return r, nil
+}
+
+// ownPush recognises mergegate's own rebase when nothing remembers it any more:
+// the lease was deleted between the push and the note. A rebase is a function of
+// head and base, so making it again gives the same commit, or it is not ours.
+func (w *worker) ownPush(ctx context.Context, q *queue, p *pull) error {
+	r := &p.record
+	if !r.State.Active() || r.Is(p.pr.Head) || len(r.Same) == 0 || !p.pr.Open || p.pr.Base != q.base {
+		return nil
+	}
+	if f := q.flight.Flight; f != nil && slices.Contains(f.Ours, p.pr.Head) {
+		return nil
+	}
+	from := r.Same[len(r.Same)-1]
+	if err := w.need(ctx, p.pr.Number, p.pr.Head); err != nil {
+		return err
+	}
+	if w.mirror.FetchCommit(ctx, from) != nil {
+		return nil // gone from the forge: it cannot be compared, so it is not ours
+	}
+	base, err := w.mirror.MergeBase(ctx, q.tip, p.pr.Head)
+	if err != nil {
+		return nil
+	}
+	for _, how := range []gate.Method{gate.Rebase, gate.Merge} {
+		b, err := w.mirror.Build(ctx, catchup.Request{Base: base, Head: from, Method: how})
+		if err == nil && b.Candidate == p.pr.Head {
+			r.Same = append(r.Same, p.pr.Head)
+			w.log.Info("recognised our own push", "pr", p.pr.Number, "head", p.pr.Head.Short())
+			return nil
+		}
+	}
+	return nil
+}
+
+// need makes sure that a PR's head is in the mirror.
+func (w *worker) need(ctx context.Context, n int, head gate.SHA) error {
+	if w.mirror.Have(ctx, head) {
+		return nil
+	}
+	if err := w.mirror.Fetch(ctx, fmt.Sprintf("refs/pull/%d/head", n)); err != nil {
+		return fmt.Errorf("fetch #%d: %w", n, err)
+	}
+	if w.mirror.Have(ctx, head) {
+		return nil
+	}
+	return w.mirror.FetchCommit(ctx, head)
+}
+
+// readCI reads what CI says about the candidate, once in a round.
+func (w *worker) readCI(ctx context.Context, q *queue) error {
+	f := q.flight.Flight
+	wanted := len(q.policy.Retest.Checks)+len(q.branch.RequiredChecks) > 0
+	if f == nil || f.State != gate.Testing || !wanted || q.ciOf == f.Candidate {
+		return nil
+	}
+	checks, err := w.forge.Checks(ctx, w.repo, f.Candidate)
+	if err != nil {
+		return fmt.Errorf("read the CI checks of %s: %w", f.Candidate.Short(), err)
+	}
+	q.ci, q.ciOf = checks, f.Candidate
+	return nil
+}
+
+// input puts together what gate decides on.
+func (w *worker) input(q *queue, done []gate.Outcome) gate.Input {
+	in := gate.Input{
+		Now: time.Now(), Base: q.base, Tip: q.tip, Policy: q.policy, PolicyErr: q.badRules,
+		Methods: w.info.Methods, Own: StatusContext, Checks: q.branch.RequiredChecks, Frozen: q.frozen, CI: q.ci, Done: done,
+	}
+	for _, p := range w.mine(q) {
+		in.PRs = append(in.PRs, gate.Facts{
+			PR: p.pr, Record: p.record, Reviews: p.reviews, Label: p.label, Commands: p.commands,
+			Requester: p.requester, RequiredApprovals: q.branch.RequiredApprovals,
+		})
+	}
+	return in
+}

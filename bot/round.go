@@ -1,0 +1,485 @@
+package bot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mergegate/bot/config"
+	"mergegate/forge"
+	"mergegate/gate"
+	"mergegate/gate/lease"
+	"mergegate/templates"
+)
+
+// maxSteps ends a round that would not come to rest. A landing takes about ten
+// steps; whatever needs more than this is a bug, and said so.
+const maxSteps = 40
+
+// worker serves one repository. What stands above me is shared with other
+// goroutines; everything else belongs to run.
+type worker struct {
+	b     *Bot
+	conf  config.Forge
+	forge forge.Forge
+	repo  gate.Repo
+	log   *slog.Logger
+	jobs  *jobs
+
+	wake   chan struct{}
+	acks   chan int64 // comments to react to at once
+	myself atomic.Pointer[gate.User]
+	mu     sync.Mutex
+	dirty  map[int]bool         // PRs that a webhook named since the last round
+	acked  map[int64]bool       // comments we have reacted to
+	view   atomic.Pointer[view] // what the pages show
+
+	me      gate.User
+	key     []byte
+	mirror  Mirror
+	info    forge.Repository
+	infoAt  time.Time
+	roles   map[int64]seenRole
+	prs     map[int]*pull
+	queues  map[string]*queue
+	issue   issue
+	failing trouble
+}
+
+// trouble is what stands in the way of a worker's rounds.
+type trouble struct {
+	times int
+	err   error
+	since time.Time
+	next  time.Time
+}
+
+// queue is one base branch's queue as this replica knows it.
+type queue struct {
+	base     string
+	store    lease.Store
+	held     *lease.Held // nil while we do not hold the lease
+	settled  bool        // the lease was proved ours: writes are allowed
+	flight   gate.Queue
+	saved    []byte // the flight as last saved in the lease
+	saidBusy time.Time
+
+	tip      gate.SHA
+	policy   gate.Policy
+	policyOf gate.SHA // the commit the policy was read from
+	badRules string   // why it could not be
+	branch   forge.Branch
+	branchAt time.Time
+	frozen   *gate.Freeze
+	ci       []gate.Check // of the candidate ciOf, read in this round
+	ciOf     gate.SHA
+
+	rest    string    // signature of what was seen when the last round had nothing left to do
+	next    time.Time // not before this, unless something changes
+	labeled int       // the PR that carries the lease label
+	taken   time.Time
+
+	ended []templates.Row        // the last requests that ended, newest first
+	pages []templates.PRPageView // the same, in full
+}
+
+func newWorker(b *Bot, conf config.Forge, f forge.Forge, r gate.Repo) *worker {
+	w := &worker{
+		b: b, conf: conf, forge: f, repo: r,
+		log:  b.log.With("forge", r.Forge, "repo", r.String()),
+		wake: make(chan struct{}, 1), acks: make(chan int64, 16), dirty: map[int]bool{},
+		roles: map[int64]seenRole{}, prs: map[int]*pull{}, queues: map[string]*queue{}, acked: map[int64]bool{},
+	}
+	w.jobs = &jobs{done: w.poke, all: map[gate.Retest]*job{}}
+	return w
+}
+
+// poke makes a round due, at most one.
+func (w *worker) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// news is a webhook's: look at this PR closely in the next round.
+func (w *worker) news(pr int) {
+	w.mu.Lock()
+	if pr != 0 {
+		w.dirty[pr] = true
+	}
+	w.mu.Unlock()
+	w.poke()
+}
+
+// run makes rounds until ctx ends, then lets go of everything it holds.
+func (w *worker) run(ctx context.Context) {
+	defer w.leave()
+	go w.acknowledge(ctx)
+	for ctx.Err() == nil {
+		next, err := w.guarded(ctx)
+		w.b.reached(w.repo.Forge, err)
+		if err != nil && ctx.Err() == nil {
+			next = w.inTrouble(err)
+		} else {
+			w.failing = trouble{}
+		}
+		w.publish()
+		timer := time.NewTimer(next)
+		select {
+		case <-w.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+func (w *worker) inTrouble(err error) time.Duration {
+	t := &w.failing
+	if t.times == 0 {
+		t.since = time.Now()
+	}
+	t.times++
+	t.err = err
+	wait := backoff(t.times)
+	var limited *forge.RateLimited
+	if errors.As(err, &limited) {
+		wait = max(wait, time.Until(limited.Until))
+	}
+	t.next = time.Now().Add(wait)
+	w.b.metrics.troubles.WithLabelValues(w.repo.Forge, w.repo.String()).Inc()
+	w.log.Warn("round", "err", err, "attempt", t.times, "again_in", wait)
+	return wait
+}
+
+// guarded runs a round; a panic in it is a bug, told loudly, and ends there.
+func (w *worker) guarded(ctx context.Context) (next time.Duration, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.b.metrics.panics.Inc()
+			w.log.Error("BUG: a round panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = fmt.Errorf("a bug in mergegate: %v", p)
+		}
+	}()
+	return w.round(ctx)
+}
+
+// leave stops retests and releases the leases, so that another replica need not
+// wait for them to run out.
+func (w *worker) leave() {
+	w.jobs.stop(func(gate.Retest) bool { return true })
+	w.jobs.wg.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, q := range w.queues {
+		w.release(ctx, q)
+	}
+}
+
+// round is the whole path from news to merge. Read this first.
+func (w *worker) round(ctx context.Context) (time.Duration, error) {
+	w.b.metrics.rounds.Inc()
+	if err := w.prepare(ctx); err != nil { // who are we, what may we, which mirror
+		return 0, err
+	}
+	if err := w.look(ctx); err != nil { // 0 the list of open PRs: is there anything to do?
+		return 0, err
+	}
+	next := w.b.cfg.Poll.Idle
+	var errs []error
+	for _, base := range w.bases() {
+		q := w.queue(base)
+		again, err := w.serve(ctx, q)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("queue of %s: %w", base, err))
+		}
+		next = min(next, again)
+	}
+	return next, errors.Join(errs...)
+}
+
+// serve works on one queue until it comes to rest.
+func (w *worker) serve(ctx context.Context, q *queue) (time.Duration, error) {
+	if err := w.rules(ctx, q); err != nil { // base tip, policy of that very commit, protection
+		return 0, err
+	}
+	if err := w.peek(ctx, q); err != nil { // did somebody command or approve on an unlabelled PR?
+		return 0, err
+	}
+	if !q.policy.Enabled || !w.due(q) {
+		return w.calm(q), nil
+	}
+	err := w.hold(ctx, q) // 1 take the lease, or come back when it can have ended
+	var busy *lease.BusyError
+	if errors.As(err, &busy) {
+		return w.deferTo(q, busy), nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("lease: %w", err)
+	}
+	ctx, cancel := w.whileHeld(ctx, q) // no work outlives the lease
+	defer cancel()
+	err = w.work(ctx, q)
+	if errors.As(err, &busy) {
+		w.lost(q)
+		return w.deferTo(q, busy), nil
+	}
+	if errors.Is(context.Cause(ctx), lease.ErrLost) || errors.Is(err, lease.ErrLost) {
+		w.lost(q)
+		w.log.Warn("the lease was lost; whatever was under way is given up and looked at afresh", "base", q.base, "err", err)
+		return time.Second, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return w.calm(q), nil
+}
+
+// work steps until nothing is left to do that could be done now.
+func (w *worker) work(ctx context.Context, q *queue) error {
+	if err := w.observe(ctx, q); err != nil { // 2 ask the forge for facts; webhooks carry none
+		return err
+	}
+	done := w.jobs.outcomes()
+	q.ci, q.ciOf = nil, ""
+	for range maxSteps {
+		if err := w.readCI(ctx, q); err != nil {
+			return err
+		}
+		in := w.input(q, done)
+		flight, changed, actions, err := w.step(q, in) // 3 decide
+		if err != nil {
+			return err
+		}
+		if len(actions) == 0 && sameQueue(flight, q.flight) {
+			if err := w.settleNow(ctx, q, len(w.unsaved(q)) > 0); err != nil {
+				return err
+			}
+			return w.rested(ctx, q)
+		}
+		q.flight = flight
+		for _, f := range changed {
+			w.prs[f.PR.Number].remember(f.Record)
+		}
+		if err := w.save(ctx, q, actions); err != nil { // 4 save before acting
+			return err
+		}
+		if done, err = w.actAll(ctx, q, actions); err != nil { // 5 act; each answer feeds the next step
+			return err
+		}
+		done = append(done, w.jobs.outcomes()...)
+	}
+	return fmt.Errorf("the queue of %s did not come to rest after %d steps; this is a bug", q.base, maxSteps)
+}
+
+// step is gate.Step, with a PR that makes it panic set aside: a poison PR never
+// stops the queue.
+func (w *worker) step(q *queue, in gate.Input) (flight gate.Queue, changed []gate.Facts, actions []gate.Action, err error) {
+	try := func(flying gate.Queue, in gate.Input) (fault any) {
+		defer func() { fault = recover() }()
+		flight, changed, actions = gate.Step(flying, in)
+		return nil
+	}
+	fault := try(q.flight, in)
+	if fault == nil {
+		return flight, changed, actions, nil
+	}
+	w.b.metrics.panics.Inc()
+	w.log.Error("BUG: gate.Step panicked", "base", q.base, "panic", fmt.Sprint(fault))
+	for i := range in.PRs {
+		without, flying := in, q.flight
+		without.PRs = slices.Delete(slices.Clone(in.PRs), i, i+1)
+		if flying.Flight != nil && flying.Flight.PR == in.PRs[i].PR.Number {
+			flying = gate.Queue{}
+		}
+		if try(flying, without) == nil {
+			w.prs[in.PRs[i].PR.Number].poison = fmt.Sprint(fault)
+			w.log.Error("this PR is set aside until it changes", "pr", in.PRs[i].PR.Number)
+			return flight, changed, actions, nil
+		}
+	}
+	return flight, nil, nil, fmt.Errorf("a bug in mergegate: %v", fault)
+}
+
+// hold takes the lease of the queue unless we have it.
+func (w *worker) hold(ctx context.Context, q *queue) error {
+	if q.held != nil {
+		if q.held.Alive() == nil {
+			return nil
+		}
+		w.lost(q)
+	}
+	if err := w.findIssue(ctx); err != nil {
+		return fmt.Errorf("queue issue: %w", err)
+	}
+	if q.store == nil {
+		store, err := w.leaseStore(q)
+		if err != nil {
+			return err
+		}
+		q.store = store
+	}
+	held, err := q.store.Take(ctx, lease.Note{})
+	if err != nil {
+		return err
+	}
+	q.held, q.settled, q.flight, q.saved, q.taken = held, false, gate.Queue{}, nil, time.Now()
+	if data := held.Inherited(); data != nil {
+		if err := json.Unmarshal(data, &q.flight); err != nil {
+			w.log.Warn("the work in flight of the lease before ours cannot be read; starting over", "err", err)
+			q.flight = gate.Queue{}
+		} else if q.flight.Flight != nil {
+			w.log.Info("going on with the work of a lease that ran out", "base", q.base, "pr", q.flight.Flight.PR, "state", q.flight.Flight.State)
+		}
+	}
+	for _, p := range w.prs {
+		p.read = false // whoever held the lease before us may have written
+	}
+	return w.readIssue(ctx)
+}
+
+// settleNow waits until the lease is proved ours; only then may anything be written.
+func (w *worker) settleNow(ctx context.Context, q *queue, needed bool) error {
+	if q.settled || !needed {
+		return nil
+	}
+	if err := q.held.Settled(ctx); err != nil {
+		return err
+	}
+	q.settled = true
+	w.b.metrics.leases.Inc()
+	return nil
+}
+
+// save puts the work in flight into the lease when an action depends on it
+// being found there after a crash.
+func (w *worker) save(ctx context.Context, q *queue, actions []gate.Action) error {
+	if err := w.settleNow(ctx, q, slices.ContainsFunc(actions, writes)); err != nil {
+		return err
+	}
+	data, err := json.Marshal(q.flight)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(actions, depends) || string(data) == string(q.saved) {
+		return nil
+	}
+	pr := 0
+	if q.flight.Flight != nil {
+		pr = q.flight.Flight.PR
+	}
+	if err := q.held.Save(ctx, lease.Note{PR: pr, Data: data}); err != nil {
+		return fmt.Errorf("save the work in flight: %w", err)
+	}
+	q.saved = data
+	return nil
+}
+
+// writes says whether an action changes anything outside this process.
+func writes(a gate.Action) bool {
+	switch a.(type) {
+	case gate.Build, gate.Inspect, gate.Confirm, gate.Stop:
+		return false
+	}
+	return true
+}
+
+// depends says whether an action must not happen before the flight is saved.
+func depends(a gate.Action) bool {
+	switch a.(type) {
+	case gate.Push, gate.Publish, gate.Land:
+		return true
+	}
+	return false
+}
+
+// whileHeld is a context that ends with the lease.
+func (w *worker) whileHeld(ctx context.Context, q *queue) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(q.held.Context(), func() { cancel(context.Cause(q.held.Context())) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// lost forgets everything that rested on the lease.
+func (w *worker) lost(q *queue) {
+	w.jobs.stop(func(r gate.Retest) bool { return q.flight.Flight != nil && q.flight.Flight.PR == r.PR })
+	q.held, q.settled, q.flight, q.saved, q.rest = nil, false, gate.Queue{}, nil, ""
+	for n, p := range w.prs {
+		if p.pr.Base == q.base {
+			delete(w.prs, n)
+		}
+	}
+}
+
+func (w *worker) release(ctx context.Context, q *queue) {
+	if q.held == nil {
+		return
+	}
+	if err := q.held.Release(ctx); err != nil {
+		w.log.Info("release the lease; it will run out by itself", "base", q.base, "err", err)
+	}
+	q.held, q.settled, q.flight, q.saved = nil, false, gate.Queue{}, nil
+}
+
+// deferTo says when to come back to a queue that another replica works on: when
+// its lease can have ended, but not later than the active poll, with jitter so
+// that replicas do not come back together.
+func (w *worker) deferTo(q *queue, busy *lease.BusyError) time.Duration {
+	if time.Since(q.saidBusy) > time.Minute {
+		w.log.Info("another replica works on this queue", "base", q.base, "holder", busy.Holder, "pr", busy.PR)
+		q.saidBusy = time.Now()
+	}
+	wait := min(max(time.Until(busy.Until), time.Second), w.b.cfg.Poll.Active)
+	return wait*4/5 + rand.N(wait*2/5+1)
+}
+
+// rested ends a round that has nothing left to do now: tell, and let go of the
+// lease if nobody is in the queue.
+func (w *worker) rested(ctx context.Context, q *queue) error {
+	if err := w.tell(ctx, q); err != nil {
+		return err
+	}
+	q.next = time.Time{}
+	if f := q.flight.Flight; f != nil {
+		q.next = f.NotBefore
+	} else {
+		if err := w.table(ctx, q, true); err != nil {
+			return err
+		}
+		w.release(ctx, q)
+	}
+	q.rest = w.signature(q)
+	return nil
+}
+
+// calm says when the queue wants to be looked at again without news.
+func (w *worker) calm(q *queue) time.Duration {
+	if q.flight.Flight == nil {
+		for _, p := range w.prs {
+			if p.pr.Base == q.base && p.record.State.Active() {
+				return w.b.cfg.Poll.Active
+			}
+		}
+		return w.b.cfg.Poll.Idle
+	}
+	wait := w.b.cfg.Poll.Active
+	if !q.next.IsZero() {
+		wait = min(wait, max(time.Until(q.next), 10*time.Millisecond))
+	}
+	return wait
+}
+
+func sameQueue(a, b gate.Queue) bool {
+	x, errA := json.Marshal(a)
+	y, errB := json.Marshal(b)
+	return errA == nil && errB == nil && string(x) == string(y)
+}

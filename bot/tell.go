@@ -1,0 +1,273 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"mergegate/forge"
+	"mergegate/gate"
+	"mergegate/gate/catchup"
+	"mergegate/templates"
+)
+
+const (
+	// statusEvery is how often a status is renewed when only its numbers changed:
+	// a place in the queue, the minutes a test has taken.
+	statusEvery = 5 * time.Minute
+	// tableEvery is how often the queue issue is written while the queue is busy.
+	tableEvery = 15 * time.Second
+)
+
+// unsaved are the PRs whose record the sticky comment does not hold yet.
+func (w *worker) unsaved(q *queue) []*pull {
+	return slices.DeleteFunc(w.mine(q), func(p *pull) bool { return p.saved || p.record.State == "" && p.record.Command == 0 })
+}
+
+// lines is what there is to say about each PR of the queue now.
+func (w *worker) lines(q *queue) []gate.Line { return gate.Lines(q.flight, w.input(q, nil)) }
+
+func (w *worker) line(q *queue, pr int) gate.Line {
+	for _, l := range w.lines(q) {
+		if l.PR == pr {
+			return l
+		}
+	}
+	return gate.Line{PR: pr, Base: q.base}
+}
+
+// tell shows the state of every PR of the queue: commit status, sticky comment
+// where the record changed, queue issue. It says nothing twice.
+func (w *worker) tell(ctx context.Context, q *queue) error {
+	for _, p := range w.unsaved(q) {
+		if err := w.note(ctx, q, p); err != nil {
+			return err
+		}
+	}
+	for _, l := range w.lines(q) {
+		p := w.prs[l.PR]
+		if !l.State.Active() {
+			continue
+		}
+		changed := p.state != l.State
+		if err := w.show(ctx, q, p, p.pr.Head, w.status(l)); err != nil {
+			return err
+		}
+		if changed && p.state == l.State && q.policy.Comments == gate.TalkAll {
+			if err := w.note(ctx, q, p); err != nil {
+				return err
+			}
+		}
+	}
+	return w.table(ctx, q, false)
+}
+
+// status is a line as a commit status.
+func (w *worker) status(l gate.Line) forge.Status {
+	s := forge.Status{Context: StatusContext, State: forge.StatusPending, Text: templates.Status(l, time.Now()), URL: w.prURL(l.PR)}
+	switch l.State {
+	case gate.Landed:
+		s.State = forge.StatusSuccess
+	case gate.Dropped:
+		s.State = forge.StatusFailure
+	}
+	return s
+}
+
+// show posts a status unless it is there already. A change of mere numbers waits
+// until the last status is statusEvery old.
+func (w *worker) show(ctx context.Context, q *queue, p *pull, on gate.SHA, s forge.Status) error {
+	state := w.line(q, p.pr.Number).State
+	if s == p.shown && on == p.on {
+		return nil
+	}
+	if on == p.on && s.State == p.shown.State && state == p.state && time.Since(p.statAt) < statusEvery && state != gate.Waiting && !strings.HasPrefix(s.Text, "Frozen") {
+		return nil
+	}
+	err := w.forge.SetStatus(ctx, w.repo, on, s)
+	if errors.Is(err, forge.ErrNotFound) {
+		return nil // the commit is gone; so is whoever would read its status
+	}
+	if err != nil {
+		return fmt.Errorf("set the status of #%d: %w", p.pr.Number, err)
+	}
+	p.shown, p.on, p.state, p.statAt = s, on, state, time.Now()
+	return nil
+}
+
+// note saves a PR's record in the sticky comment. For a request that ended, the
+// status comes first: were it the other way round, a crash in between would leave
+// a status that says "queued" for ever.
+func (w *worker) note(ctx context.Context, q *queue, p *pull) error {
+	n, r := p.pr.Number, p.record
+	line := w.line(q, n)
+	if r.State.Final() {
+		if err := w.show(ctx, q, p, w.endOn(p), w.status(line)); err != nil {
+			return err
+		}
+	}
+	body, err := w.comment(q, p, line)
+	if err != nil {
+		return err
+	}
+	if err := w.upsert(ctx, p, body); err != nil {
+		return fmt.Errorf("write to #%d: %w", n, err)
+	}
+	p.saved = true
+	w.log.Info("request", "pr", n, "head", p.pr.Head.Short(), "state", r.State, "why", strings.Join(r.Why, "; "))
+	w.count(p)
+	return nil
+}
+
+// endOn is the commit that the last status of a request goes to.
+func (w *worker) endOn(p *pull) gate.SHA {
+	if p.record.Landed.Method == gate.FastForward {
+		return p.record.Landed.Commit
+	}
+	return p.pr.Head
+}
+
+func (w *worker) upsert(ctx context.Context, p *pull, body string) error {
+	if p.sticky != 0 {
+		err := w.forge.EditComment(ctx, w.repo, p.sticky, body)
+		if !errors.Is(err, forge.ErrNotFound) {
+			return err
+		}
+		p.sticky = 0 // somebody deleted it
+	}
+	c, err := w.forge.PostComment(ctx, w.repo, p.pr.Number, body)
+	if err != nil {
+		p.read, p.seen = false, time.Time{} // it may be there: look before posting again
+		return err
+	}
+	p.sticky = c.ID
+	if p.seen.Equal(p.pr.Updated) {
+		p.pr.Updated, p.seen = c.Updated, c.Updated // our own comment is no news
+	}
+	return nil
+}
+
+// comment is the text of the sticky comment.
+func (w *worker) comment(q *queue, p *pull, l gate.Line) (string, error) {
+	r := p.record
+	hidden, err := seal(w.key, "record", w.about(p.pr.Number), r)
+	if err != nil {
+		return "", err
+	}
+	if q.policy.Comments == gate.TalkNone {
+		return stickyMarker + "\nmergegate keeps its notes on this PR here.\n" + hidden + "\n", nil
+	}
+	v := templates.PRView{
+		Line: l, Label: q.policy.Trigger.Label, ModeWhy: r.ModeWhy, PageURL: w.prURL(l.PR), QueueURL: w.queueURL(q.base),
+		Events: r.Events, Record: hidden,
+	}
+	if r.Answer != string(gate.DoStatus) {
+		v.Answer = r.Answer
+	}
+	if r.State == gate.Dropped {
+		v.Conflict, v.Tail = r.Conflict, r.Tail
+		if r.Log != "" {
+			v.LogURL = w.b.cfg.ExternalURL + "/log/" + r.Log
+		}
+	}
+	if r.State == gate.Landed && !r.Landed.Mismatch {
+		v.Landed = r.Landed
+		v.Took = r.Since.Sub(r.Request.At)
+	}
+	return templates.PRComment(v), nil
+}
+
+// table writes the queue issue when it differs from what is there.
+func (w *worker) table(ctx context.Context, q *queue, now bool) error {
+	if w.issue.number == 0 || !now && time.Since(later(w.issue.at, q.taken)) < tableEvery {
+		return nil
+	}
+	var tables []templates.QueueTable
+	var active []int
+	for _, base := range w.bases() {
+		other := w.queues[base]
+		if other == nil {
+			continue
+		}
+		t := templates.QueueTable{Base: base, Frozen: other.frozen, Lines: w.lines(other)}
+		for _, l := range t.Lines {
+			if l.State.Active() {
+				active = append(active, l.PR)
+			}
+		}
+		if len(t.Lines) > 0 || t.Frozen != nil {
+			tables = append(tables, t)
+		}
+	}
+	w.issue.record.Active = active
+	hidden, err := seal(w.key, "queue-record", w.about(0), w.issue.record)
+	if err != nil {
+		return err
+	}
+	body := templates.QueueIssue(templates.QueueView{
+		Queues: tables, Label: q.policy.Trigger.Label, PageURL: w.b.cfg.ExternalURL, Record: hidden,
+	})
+	if body == w.issue.body {
+		return nil
+	}
+	if err := w.settleNow(ctx, q, true); err != nil {
+		return err
+	}
+	if err := w.forge.EditIssue(ctx, w.repo, w.issue.number, body); err != nil {
+		return fmt.Errorf("write the queue issue: %w", err)
+	}
+	w.issue.body, w.issue.at = body, time.Now()
+	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// count keeps the metrics of requests that ended.
+func (w *worker) count(p *pull) {
+	r := p.record
+	if !r.State.Final() || p.counted.Equal(r.Since) {
+		return
+	}
+	p.counted = r.Since
+	w.b.metrics.ended.WithLabelValues(w.repo.Forge, w.repo.String(), string(r.State)).Inc()
+	if r.State == gate.Landed {
+		w.b.metrics.waited.WithLabelValues(w.repo.Forge, w.repo.String()).Observe(r.Since.Sub(r.Request.At).Seconds())
+	}
+	if r.Landed.Mismatch {
+		w.b.metrics.alarms.WithLabelValues(w.repo.Forge, w.repo.String()).Inc()
+		w.log.Error("ALARM: what landed is not what was tested; the queue is frozen", "pr", p.pr.Number, "why", strings.Join(r.Why, "; "))
+	}
+	w.history(p)
+}
+
+// conflictReport renders a conflict for the PR's comment.
+func conflictReport(c catchup.Conflict, pr gate.PR, base string) string {
+	v := templates.ConflictView{Base: base, At: c.At, Subject: c.Subject, Commands: c.Commands(base, pr.HeadBranch, "origin")}
+	if pr.Fork {
+		v.Commands = c.Commands(base, pr.HeadBranch, pr.HeadURL)
+	}
+	for _, f := range c.Files {
+		v.Files = append(v.Files, templates.ConflictFile{
+			Path: f.Path, Kind: string(f.Kind), Other: f.Other,
+			ByCommit: f.ByCommit, BySubject: f.BySubject, ByPR: f.ByPR,
+		})
+	}
+	return templates.Conflict(v)
+}
+
+func (w *worker) prURL(pr int) string {
+	return fmt.Sprintf("%s/p/%s/%s/%s/%d", w.b.cfg.ExternalURL, url.PathEscape(w.repo.Forge), url.PathEscape(w.repo.Owner), url.PathEscape(w.repo.Name), pr)
+}
+
+func (w *worker) queueURL(base string) string {
+	return fmt.Sprintf("%s/r/%s/%s/%s/%s", w.b.cfg.ExternalURL, url.PathEscape(w.repo.Forge), url.PathEscape(w.repo.Owner), url.PathEscape(w.repo.Name), url.PathEscape(base))
+}
