@@ -264,8 +264,8 @@ func pullRequest(message string) int {
 
 // Commands are the shell commands with which the change's author mends the
 // conflict in a clone whose "origin" has the branch. remote is where base is: a
-// remote's name or a URL. Names are quoted for a POSIX shell. The two comment
-// lines stand where a person has work to do.
+// remote's name or a URL. Names are quoted for a POSIX shell. The
+// comment line stands where a person has work to do.
 func (c Conflict) Commands(base, branch, remote string) []string {
 	to := "git switch " + quote(branch)
 	if strings.HasPrefix(branch, "-") { // a legal name that git switch takes for an option

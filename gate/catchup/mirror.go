@@ -190,17 +190,17 @@ func (m *Mirror) repair(ctx context.Context) error {
 	return nil
 }
 
-// removeLocks removes the lock files of git processes that were killed. Only
-// one process uses the mirror and fetches wait for each other, so whatever is
-// there when no fetch runs is stale.
+// removeLocks removes the lock files that killed git processes left on refs and
+// configuration. Only one process uses the mirror and fetches wait for each
+// other, so whatever is there when no fetch runs is stale.
 func (m *Mirror) removeLocks() error {
 	return filepath.WalkDir(m.dir.Path, func(path string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case e.IsDir() && e.Name() == "objects":
+		case e.IsDir() && (e.Name() == "objects" || e.Name() == "worktrees"):
 			return fs.SkipDir
-		case strings.HasSuffix(path, ".lock"):
+		case strings.HasSuffix(path, ".lock") && !e.IsDir():
 			return os.Remove(path)
 		}
 		return nil
