@@ -17,34 +17,35 @@ type versionCommand struct {
 
 // Run is called by kong. A missing git is part of the answer, not an error.
 func (c versionCommand) Run(ctx context.Context, out io.Writer) error {
-	v := struct {
-		Version string `json:"version"`
-		Commit  string `json:"commit"`
-		Go      string `json:"go"`
-		Git     string `json:"git"`
-	}{Version: version(), Commit: "unknown", Go: runtime.Version()}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				v.Commit = s.Value
-			}
-		}
-	}
-	var err error
-	if v.Git, err = git.Version(ctx); err != nil {
-		v.Git = err.Error()
+	installed, err := git.Version(ctx)
+	if err != nil {
+		installed = err.Error()
 	}
 	if c.JSON {
-		return json.NewEncoder(out).Encode(v)
+		return json.NewEncoder(out).Encode(map[string]string{"version": version(), "commit": commit(), "go": runtime.Version(), "git": installed})
 	}
-	_, err = fmt.Fprintf(out, "mergegate %s\ncommit %s\n%s\ngit %s\n", v.Version, v.Commit, v.Go, v.Git)
+	_, err = fmt.Fprintf(out, "mergegate %s\ncommit %s\n%s\ngit %s\n", version(), commit(), runtime.Version(), installed)
 	return err
 }
 
-// version is the version of this build, as the pages show it too.
+// version is the module version this program was built from; "(devel)" when
+// the toolchain did not know one.
 func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
+}
+
+// commit is the git commit this program was built from.
+func commit() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
 	}
 	return "unknown"
 }
