@@ -72,7 +72,7 @@ type Input struct {
 	Checks    []string // CI contexts that the branch's protection requires
 	Frozen    *Freeze
 	PRs       []Facts
-	CI        []Check // of the flight's candidate
+	CI        []Check // of the candidate of the Queue given with it; believed only while that is Testing
 	Done      []Outcome
 }
 
@@ -118,10 +118,13 @@ type (
 		Head, Candidate, Base, Tree SHA
 		Method                      Method
 	}
-	// Inspect reads base back: did the candidate land, and as what?
+	// Inspect reads base back: did the candidate land, and as what? Merged says
+	// that the forge already shows the PR as merged: an answer from before that
+	// is none any more.
 	Inspect struct {
 		PR                    int
 		Candidate, Base, Tree SHA
+		Merged                bool
 	}
 	// Note saves a PR's record in its sticky comment.
 	Note struct{ PR int }

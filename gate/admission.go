@@ -15,14 +15,14 @@ import (
 // The author's own approval never counts, nor one of somebody whom the forge
 // does not let approve. A reviewer's last word replaces the earlier ones.
 func Approvals(pr PR, rec Record, reviews []Review) (approved, against []User) {
-	last := map[int64]Review{}
-	for _, r := range reviews {
+	last := map[int64]int{}
+	for i, r := range reviews {
 		if r.State != Commented {
-			last[r.By.ID] = r
+			last[r.By.ID] = i
 		}
 	}
-	for _, r := range reviews {
-		if last[r.By.ID] != r || r.Dismissed || !r.Counts || r.By.ID == pr.Author.ID {
+	for i, r := range reviews {
+		if n, ok := last[r.By.ID]; !ok || n != i || r.Dismissed || !r.Counts || r.By.ID == pr.Author.ID {
 			continue
 		}
 		same := r.Commit == pr.Head || rec.Is(pr.Head) && rec.Is(r.Commit)
@@ -66,6 +66,14 @@ func admission(p Policy, f Facts, methods []Method) []string {
 		waits = append(waits, fmt.Sprintf("a maintainer to allow the merge method %s in the repository's settings", p.Land.Method))
 	}
 	return waits
+}
+
+func joined(ms []Method) string {
+	var out []string
+	for _, m := range ms {
+		out = append(out, string(m))
+	}
+	return strings.Join(out, ", ")
 }
 
 func names(us []User) string {

@@ -41,6 +41,9 @@ func (s *step) fly() {
 	e := s.entry(s.flight.PR)
 	for {
 		before := *s.flight
+		if s.frozen != nil && !before.Asked && (before.State != Testing || before.Base != s.in.Tip) {
+			return // a verdict is still taken in, nothing else
+		}
 		switch before.State {
 		case CatchingUp:
 			s.catchUp(e)
@@ -85,7 +88,6 @@ func (s *step) pick() {
 	}
 	e := s.entry(Order(queued)[0].PR.Number)
 	s.flight = &Flight{PR: e.PR.Number, State: CatchingUp, Since: s.in.Now, Head: e.PR.Head, Base: s.in.Tip}
-	s.chooseMode(e)
 	s.enter(e, CatchingUp, "catching up with "+s.in.Base+" "+s.in.Tip.Short())
 }
 
@@ -102,7 +104,13 @@ func (s *step) chooseMode(e *entry) {
 	if p.DryRun {
 		f.Mode = CatchUpCandidate
 	}
-	f.Method = Strongest(s.wanted(e), f.Mode, s.in.Methods)
+	mode := f.Mode
+	if f.Candidate != "" && f.Candidate == f.Head {
+		// A head that already contains base is landed as it is: the strongest
+		// method is open to it even when its branch may not be pushed to.
+		mode = CatchUpRebase
+	}
+	f.Method = Strongest(s.wanted(e), mode, s.in.Methods)
 }
 
 // wanted is the method asked for: for this PR alone, or by the policy.
@@ -129,6 +137,7 @@ func (s *step) enter(e *entry, to State, what string) {
 	if r.State != to {
 		r.State, r.Since, r.Why = to, s.in.Now, nil
 		r.happened(s.in.Now, what)
+		e.touched = e.touched || to == Landing // with the evidence, which salvage needs
 	}
 }
 
@@ -155,8 +164,9 @@ func (s *step) catchUp(e *entry) {
 		f.Base, f.Candidate, f.Tree, f.Published = s.in.Tip, "", "", false
 	}
 	if f.Candidate == "" {
+		s.chooseMode(e)
 		o, ok := s.answer(Build{f.PR, f.Head, f.Base, f.how()})
-		if !ok || o.Result == "" {
+		if !ok || o.Result != Done {
 			s.do(Build{f.PR, f.Head, f.Base, f.how()})
 			return
 		}
@@ -189,15 +199,10 @@ func (s *step) built(e *entry, b Built) bool {
 		s.end()
 	case b.CannotPush != "" && b.Candidate != f.Head && f.Mode != CatchUpCandidate:
 		s.fallBack(e, b.CannotPush)
-		f.Method = ""
-		s.chooseMode(e)
+		s.catchUp(e)
 	default:
-		// A head that already contains base is landed as it is: the strongest
-		// method is open to it even when its branch may not be pushed to.
-		if b.Candidate == f.Head {
-			f.Method = Strongest(s.wanted(e), CatchUpRebase, s.in.Methods)
-		}
 		f.Candidate, f.Tree = b.Candidate, b.Tree
+		s.chooseMode(e)
 		return s.methodFits(e)
 	}
 	return false
@@ -208,7 +213,16 @@ func (s *step) methodFits(e *entry) bool {
 	if s.flight.Method != "" || s.in.Policy.DryRun {
 		return true
 	}
-	s.ends(e, fmt.Sprintf("the PR's branch stays as it is (%s), and then only the merge methods merge and squash can land it, which are not allowed here", e.Record.ModeWhy))
+	why := "only the methods merge and squash can land a PR whose branch stays as it is"
+	if e.Record.ModeWhy != "" {
+		why += " (" + e.Record.ModeWhy + ")"
+	}
+	if m := s.wanted(e); m != "" && m != Auto {
+		why += fmt.Sprintf(", and %s was asked for", m)
+	} else {
+		why += fmt.Sprintf(", and only %s is allowed here", joined(s.in.Methods))
+	}
+	s.ends(e, why+". Rebase it on "+s.in.Base+" yourself and ask again")
 	return false
 }
 
@@ -226,8 +240,7 @@ func (s *step) show(e *entry) bool {
 		switch o, _ := s.answer(push); o.Result {
 		case Denied:
 			s.fallBack(e, o.Why)
-			f.Candidate, f.Method = "", ""
-			s.chooseMode(e)
+			f.Candidate = ""
 			s.catchUp(e)
 		case Moved:
 			s.retry(e) // the next facts show the new head
@@ -237,12 +250,16 @@ func (s *step) show(e *entry) bool {
 		return false
 	case len(s.in.Policy.Retest.Checks) > 0 && !f.Published:
 		publish := Publish{f.PR, f.Candidate}
-		o, _ := s.answer(publish)
-		if o.Result != Done {
+		switch o, _ := s.answer(publish); o.Result {
+		case Done:
+			f.Published = true
+		case Denied:
+			s.ends(e, "The forge refuses the branch that shows the candidate to CI: "+o.Why)
+			return false
+		default:
 			s.do(publish)
 			return false
 		}
-		f.Published = true
 	}
 	return true
 }
@@ -261,6 +278,7 @@ func (s *step) retry(e *entry) {
 func (s *step) again(e *entry) {
 	f, r := s.flight, &e.Record
 	r.Moves++
+	e.touched = true
 	if r.Moves > maxMoves {
 		s.ends(e, fmt.Sprintf("%s moved %d times while this PR was being worked on: somebody keeps pushing to it. Ask again when that has stopped", s.in.Base, r.Moves))
 		return
@@ -268,7 +286,7 @@ func (s *step) again(e *entry) {
 	if f.State == Testing {
 		s.do(Stop{f.PR, f.Candidate})
 	}
-	f.Head, f.Asked = e.PR.Head, false
+	f.Head, f.Asked, f.Denied = e.PR.Head, false, ""
 	s.enter(e, CatchingUp, fmt.Sprintf("%s moved to %s, catching up again", s.in.Base, s.in.Tip.Short()))
 }
 
@@ -325,7 +343,11 @@ func (s *step) verdict(e *entry) Verdict {
 		}
 	}
 	if len(p.Checks) > 0 {
-		v = both(v, JudgeChecks(p.Checks, s.in.CI, s.in.Own, f.Since, s.in.Now, p.StartTimeout, p.Timeout))
+		var ci []Check
+		if f.Candidate == s.ciOf {
+			ci = s.in.CI
+		}
+		v = both(v, JudgeChecks(p.Checks, ci, s.in.Own, f.Since, s.in.Now, p.StartTimeout, p.Timeout))
 	}
 	if !p.Configured() {
 		return Verdict{State: Broken, Why: "no retest is configured"}
@@ -352,16 +374,17 @@ func (s *step) land(e *entry) {
 		s.enter(e, CatchingUp, "the head is not where it was, catching up again")
 		return
 	}
-	if s.frozen != nil {
-		return
-	}
 	confirm := Confirm{f.PR, f.Candidate, f.Base}
 	if o, _ := s.answer(confirm); o.Result != Done {
 		s.do(confirm)
 		return
 	}
 	f.Asked = true
-	s.do(Land{f.PR, e.PR.Head, f.Candidate, f.Base, f.Tree, f.Method})
+	s.do(f.landing())
+}
+
+func (f *Flight) landing() Land {
+	return Land{f.PR, f.lands(), f.Candidate, f.Base, f.Tree, f.Method}
 }
 
 // lands is the head that the PR must have at landing.
@@ -376,10 +399,12 @@ func (f *Flight) lands() SHA {
 // the forge's answer only says why it did not.
 func (s *step) inspect(e *entry) {
 	f := s.flight
-	o, _ := s.answer(Land{f.PR, e.PR.Head, f.Candidate, f.Base, f.Tree, f.Method})
-	q := Inspect{f.PR, f.Candidate, f.Base, f.Tree}
+	if o, _ := s.answer(f.landing()); o.Result == Denied {
+		f.Denied = "The forge refuses to merge: " + o.Why
+	}
+	q := Inspect{f.PR, f.Candidate, f.Base, f.Tree, e.PR.Merged}
 	seen, _ := s.answer(q)
-	if seen.Result != Done && o.Result != Denied {
+	if seen.Result != Done {
 		s.do(q)
 		return
 	}
@@ -393,10 +418,10 @@ func (s *step) inspect(e *entry) {
 	case e.PR.Merged:
 		s.move(e, Landed, "merged by somebody else", "Merged by somebody else, as "+e.PR.MergeCommit.Short())
 		s.end()
-	case o.Result == Denied:
-		s.ends(e, "The forge refuses to merge: "+o.Why)
 	case f.Base != s.in.Tip:
 		s.again(e)
+	case f.Denied != "":
+		s.ends(e, f.Denied)
 	default:
 		f.Asked = false
 		s.retry(e)
@@ -404,15 +429,20 @@ func (s *step) inspect(e *entry) {
 }
 
 // alarm: base holds something else than what was tested. Nothing more lands
-// until a person has looked.
+// until a person has looked. The flight stays until the freeze is there to see:
+// a freeze that gets lost is asked for again.
 func (s *step) alarm(e *entry, got Found) {
 	f := s.flight
 	why := fmt.Sprintf("#%d landed as %s with tree %s, but tree %s on %s was tested", f.PR, got.Commit.Short(), got.Tree.Short(), f.Tree.Short(), f.Base.Short())
 	if got.Tree == f.Tree {
 		why = fmt.Sprintf("#%d landed as %s, but not on the tested base %s: %s moved in between", f.PR, got.Commit.Short(), f.Base.Short(), s.in.Base)
 	}
-	s.frozen = &Freeze{By: "mergegate", At: s.in.Now, Reason: why}
-	s.do(SetFreeze{*s.frozen})
+	const by = "mergegate"
+	if s.in.Frozen == nil || s.in.Frozen.By != by {
+		s.frozen = &Freeze{By: by, At: s.in.Now, Reason: why}
+		s.freezes = append(s.freezes, SetFreeze{*s.frozen})
+		return
+	}
 	e.Record.Landed = LandedAs{Commit: got.Commit, Tree: got.Tree, Base: f.Base, Method: f.Method, Mismatch: true}
 	s.move(e, Landed, "ALARM: "+why, "ALARM: "+why)
 	s.end()

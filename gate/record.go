@@ -117,6 +117,7 @@ type Flight struct {
 	Ours      []SHA     `json:"ours,omitempty"`      // candidates that were, or are about to be, pushed to the PR's branch
 	Published bool      `json:"published,omitempty"` // the candidate is on a ref of ours, where CI sees it
 	Asked     bool      `json:"asked,omitempty"`     // the forge was asked to land; the answer may be unknown
+	Denied    string    `json:"denied,omitempty"`    // the forge's words when it refused to land
 	Tries     int       `json:"tries,omitempty"`     // landings the forge answered with "later"
 	NotBefore time.Time `json:"not_before,omitzero"`
 }

@@ -8,19 +8,23 @@ import (
 )
 
 // Step takes one queue and what is known, and gives the queue as it must be saved
-// before acting, the records that changed, and what to do. It has no other
-// input and no effect. Called again with the same facts and no outcomes it asks
-// for the same actions.
+// before acting, the records that changed, and what to do: in this order, and
+// nothing more after an action that failed. It has no other input and no effect.
+// Called again with the same facts and no outcomes it asks for the same actions.
 func Step(q Queue, in Input) (Queue, []Facts, []Action) {
 	if !in.Policy.Enabled {
 		return Queue{}, nil, nil
 	}
-	in.Policy.Retest.Checks = slices.Concat(in.Policy.Retest.Checks, in.Checks)
+	// Our own status is no evidence, and waiting for it would be waiting for ourselves.
+	in.Policy.Retest.Checks = slices.DeleteFunc(slices.Concat(in.Policy.Retest.Checks, in.Checks), func(c string) bool { return c == in.Own })
 	s := &step{in: in, frozen: in.Frozen}
 	if q.Flight != nil {
 		f := *q.Flight
 		f.Ours = slices.Clone(f.Ours)
 		s.flight = &f
+		if f.State == Testing {
+			s.ciOf = f.Candidate
+		}
 	}
 	for _, f := range in.PRs {
 		if !f.Busy {
@@ -31,8 +35,12 @@ func Step(q Queue, in Input) (Queue, []Facts, []Action) {
 	}
 	s.board()
 	for _, e := range s.entries {
-		if !e.Busy {
+		switch {
+		case e.Busy || s.asked(e): // base says first what became of a landing
+		case e.PR.Base == in.Base:
 			s.listen(e)
+			s.admit(e)
+		case e.Record.Request.Base == in.Base: // retargeted: only its end is our business
 			s.admit(e)
 		}
 	}
@@ -43,33 +51,56 @@ func Step(q Queue, in Input) (Queue, []Facts, []Action) {
 // board brings records and flight together. Records are saved when there is
 // news for people, the flight before each action, so either may be older: a
 // record "in flight" without a flight is queued, and the record of the flight is
-// where the flight is.
+// where the flight is. Whatever became of the record, a landing that was asked
+// for is settled before anything else.
 func (s *step) board() {
 	for _, e := range s.entries {
 		r := &e.Record
 		switch {
+		case e.Busy:
 		case s.flight != nil && s.flight.PR == e.PR.Number:
-			if r.State == Queued || r.State.flying() {
-				r.State = s.flight.State
+			if s.flight.Asked && !r.State.Final() || r.State == Queued || r.State.flying() {
+				r.State, r.Since = s.flight.State, s.flight.Since
 			}
+		case s.flight == nil && r.State == Landing:
+			s.salvage(e)
 		case r.State.flying():
 			r.State = Queued
 		}
 	}
 }
 
+// salvage rebuilds a flight that was lost together with the lease when its
+// landing may have been asked for. What was tested is in the evidence.
+func (s *step) salvage(e *entry) {
+	ev := e.Record.Evidence
+	s.flight = &Flight{
+		PR: e.PR.Number, State: Landing, Since: e.Record.Since, Asked: true,
+		Head: e.PR.Head, Base: ev.Base, Candidate: ev.Commit, Tree: ev.Tree,
+	}
+	s.chooseMode(e)
+}
+
+// asked says whether the forge was asked to land this PR, and base has not been
+// read back since.
+func (s *step) asked(e *entry) bool {
+	return s.flight != nil && s.flight.PR == e.PR.Number && s.flight.Asked
+}
+
 type entry struct {
 	Facts
 	before  Record
 	touched bool
-	asked   bool // asked for in this very step: the label may not show yet
+	fresh   bool // asked for in this very step: the label may not show yet
 }
 
 type step struct {
 	in      Input
 	entries []*entry
 	flight  *Flight
+	ciOf    SHA // the candidate that in.CI is about
 	frozen  *Freeze
+	freezes []Action
 	actions []Action
 }
 
@@ -94,17 +125,18 @@ func (s *step) entry(pr int) *entry {
 	return nil
 }
 
-// result orders the actions: records are saved before labels follow them, and
-// whatever was decided for the flight comes last.
+// result orders the actions: a freeze must not get lost behind the note about it,
+// records are saved before labels follow them, and whatever was decided for the
+// flight comes last.
 func (s *step) result() (Queue, []Facts, []Action) {
-	var notes, labels []Action
+	notes, labels := s.freezes, []Action(nil)
 	var changed []Facts
 	for _, e := range s.entries {
 		if e.Busy {
 			continue
 		}
 		has := e.PR.Has(s.in.Policy.Trigger.Label)
-		if e.Record.State.Active() && !has {
+		if e.fresh && e.Record.State.Active() && !has {
 			// On before the record is saved: an active record without its label
 			// would read as "somebody took the label off".
 			notes = append(notes, SetLabel{e.PR.Number, true})
@@ -113,7 +145,7 @@ func (s *step) result() (Queue, []Facts, []Action) {
 			notes = append(notes, Note{e.PR.Number})
 			changed = append(changed, e.Facts)
 		}
-		if e.Record.State == Dropped && has && e.PR.Open && !s.in.Policy.DryRun {
+		if e.Record.State == Dropped && has && e.PR.Open && !s.in.Policy.DryRun && s.in.PolicyErr == "" {
 			labels = append(labels, SetLabel{e.PR.Number, false})
 		}
 	}
@@ -158,14 +190,21 @@ func (s *step) reply(e *entry, format string, args ...any) {
 func (s *step) request(e *entry, r Request) {
 	old := e.Record
 	e.Record = Record{
-		State: old.State, Since: old.Since, Request: r, Same: []SHA{e.PR.Head},
+		State: old.State, Since: old.Since, Request: r, Same: old.Same,
 		Command: old.Command, LabelAt: old.LabelAt, Evidence: old.Evidence, Events: old.Events,
 	}
-	e.asked = true
+	if !old.Is(e.PR.Head) { // otherwise what was approved before we rebased it still is
+		e.Record.Same = []SHA{e.PR.Head}
+	}
+	e.fresh = true
 	s.move(e, Waiting, fmt.Sprintf("asked for by %s (%s)", r.By.Login, r.Via))
 }
 
-// listen takes in what people said: commands, the label, approvals.
+// notesGone ends a request whose record somebody deleted or changed.
+const notesGone = "my notes on this request are gone, so I do not know who asked for which commit. Ask again"
+
+// listen takes in what people said: commands, approvals, the label. Without a
+// policy nobody knows what the label is called and who may ask how.
 func (s *step) listen(e *entry) {
 	for _, c := range e.Commands {
 		if c.Comment <= e.before.Command {
@@ -175,24 +214,28 @@ func (s *step) listen(e *entry) {
 		s.obey(e, c)
 	}
 	p, r := s.in.Policy, &e.Record
+	if s.in.PolicyErr != "" {
+		return
+	}
+	if p.Trigger.Approval && e.PR.Open && !r.State.Active() && !r.Is(e.PR.Head) {
+		need := max(1, p.Require.Approvals, e.RequiredApprovals)
+		if ok, against := Approvals(e.PR, *r, e.Reviews); len(ok) >= need && len(against) == 0 {
+			s.request(e, Request{By: ok[len(ok)-1], At: s.in.Now, Via: ByApproval, Base: e.PR.Base})
+		}
+	}
 	if !e.Label.At.IsZero() && e.Label.At.After(r.LabelAt) && e.PR.Has(p.Trigger.Label) && e.PR.Open {
 		r.LabelAt, e.touched = e.Label.At, true
 		switch {
 		case r.State.Active() || e.Label.Ours && r.State != "":
 		case e.Label.Ours:
 			s.request(e, Request{By: e.Label.By, At: e.Label.At, Via: ByLabel, Base: e.PR.Base})
-			s.drop(e, "my notes on this request are gone, so I do not know who asked for which commit. Ask again")
+			s.drop(e, notesGone)
 		case e.Label.Role < RoleWrite:
 			s.request(e, Request{By: e.Label.By, At: e.Label.At, Via: ByLabel, Base: e.PR.Base})
 			s.drop(e, fmt.Sprintf("%s set the label, but asking for a PR to land needs write access", e.Label.By.Login))
+			r.Same = nil // nobody asked for this head yet: approvals still may
 		default:
 			s.request(e, Request{By: e.Label.By, At: e.Label.At, Via: ByLabel, Base: e.PR.Base})
-		}
-	}
-	if p.Trigger.Approval && e.PR.Open && !r.State.Active() && !r.Is(e.PR.Head) {
-		need := max(1, p.Require.Approvals, e.RequiredApprovals)
-		if ok, against := Approvals(e.PR, *r, e.Reviews); len(ok) >= need && len(against) == 0 {
-			s.request(e, Request{By: ok[len(ok)-1], At: s.in.Now, Via: ByApproval, Base: e.PR.Base})
 		}
 	}
 }
@@ -219,6 +262,8 @@ func (s *step) obey(e *entry, c Command) {
 		}
 	case !writer:
 		s.reply(e, "@%s asking for a PR to land needs write access to this repository.", c.By.Login)
+	case s.in.PolicyErr != "":
+		s.reply(e, "@%s the policy on %s cannot be read, so nothing is taken on: %s. Ask again when it is mended.", c.By.Login, s.in.Base, s.in.PolicyErr)
 	case !s.in.Policy.Trigger.Command:
 		s.reply(e, "@%s commands that ask for landing are switched off here; use the label %q.", c.By.Login, s.in.Policy.Trigger.Label)
 	case !e.PR.Open:
@@ -258,13 +303,13 @@ func (s *step) obeyFreeze(e *entry, c Command) {
 		s.reply(e, "@%s freezing and unfreezing needs the maintain or admin role.", c.By.Login)
 	case c.Verb == DoFreeze:
 		s.frozen = &Freeze{By: c.By.Login, At: c.At, Reason: c.Reason}
-		s.do(SetFreeze{*s.frozen})
+		s.freezes = append(s.freezes, SetFreeze{*s.frozen})
 		s.reply(e, "@%s the queue of %s is frozen: %s", c.By.Login, s.in.Base, c.Reason)
 	case s.frozen == nil:
 		s.reply(e, "@%s the queue of %s is not frozen.", c.By.Login, s.in.Base)
 	default:
 		s.frozen = nil
-		s.do(SetFreeze{})
+		s.freezes = append(s.freezes, SetFreeze{})
 		s.reply(e, "@%s the queue of %s goes on.", c.By.Login, s.in.Base)
 	}
 }
@@ -279,24 +324,28 @@ func (s *step) admit(e *entry) {
 	ours := s.flight != nil && s.flight.PR == e.PR.Number
 	known := r.Is(e.PR.Head) || ours && slices.Contains(s.flight.Ours, e.PR.Head)
 	switch {
-	case e.PR.Merged && ours && s.flight.Asked:
-		return // Inspect says whether it was us
 	case e.PR.Merged:
 		s.move(e, Landed, "merged by somebody else", "Merged by somebody else, as "+e.PR.MergeCommit.Short())
 		return
 	case !e.PR.Open:
 		s.drop(e, "the PR was closed")
 		return
+	case r.Request.Base == "":
+		s.drop(e, notesGone)
+		return
 	case e.PR.Base != r.Request.Base:
 		s.drop(e, fmt.Sprintf("the PR was retargeted from %s to %s", r.Request.Base, e.PR.Base))
+		return
+	case s.in.PolicyErr != "":
+		s.move(e, Waiting, "the policy cannot be read", "a maintainer to mend .mergegate.yaml on "+s.in.Base+": "+s.in.PolicyErr)
 		return
 	case !slices.ContainsFunc(p.Branches, func(b string) bool { return Match(b, e.PR.Base) }):
 		s.drop(e, fmt.Sprintf("mergegate does not look after the branch %s (it does after: %s)", e.PR.Base, strings.Join(p.Branches, ", ")))
 		return
-	case !e.asked && !e.PR.Has(p.Trigger.Label):
+	case !e.fresh && !e.PR.Has(p.Trigger.Label):
 		s.drop(e, fmt.Sprintf("the label %q was taken off", p.Trigger.Label))
 		return
-	case e.Requester != RoleUnknown && e.Requester < RoleWrite:
+	case !e.fresh && e.Requester != RoleUnknown && e.Requester < RoleWrite:
 		s.drop(e, fmt.Sprintf("%s, who asked for it, no longer has write access", r.Request.By.Login))
 		return
 	case !known && r.State == Waiting && max(p.Require.Approvals, e.RequiredApprovals) > 0:
@@ -311,10 +360,6 @@ func (s *step) admit(e *entry) {
 	}
 	if !r.Is(e.PR.Head) {
 		r.Same = append(r.Same, e.PR.Head) // the lease remembers it too: saved with the next note
-	}
-	if s.in.PolicyErr != "" {
-		s.move(e, Waiting, "the policy cannot be read", "a maintainer to mend .mergegate.yaml on "+s.in.Base+": "+s.in.PolicyErr)
-		return
 	}
 	if waits := admission(p, e.Facts, s.in.Methods); len(waits) > 0 {
 		s.move(e, Waiting, "waits for "+strings.Join(waits, ", "), waits...)
