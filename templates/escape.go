@@ -35,19 +35,30 @@ func Plain(s string) string {
 	for range 2 { // matches may touch: @#1
 		s = effective.ReplaceAllString(s, "$1$3$5$7$9"+zeroWidth+"$2$4$6$8${10}")
 	}
+	list := listItem.MatchString(s)
 	var b strings.Builder
+	var before rune
 	for i, r := range s {
+		after, _ := utf8.DecodeRuneInString(s[i+utf8.RuneLen(r):])
 		switch {
 		case r == '\u200b':
 			b.WriteString(zeroWidthEntity)
-		case strings.ContainsRune("\\`*_{}[]<>&|~$^@#", r), i == 0 && r < utf8.RuneSelf && !unicode.IsLetter(r):
-			fmt.Fprintf(&b, "&#%d;", r) // first: a list, a heading, a rule, a /command
+		case r == '_' && wordy(before) && wordy(after): // means nothing inside a word
+			b.WriteRune(r)
+		case strings.ContainsRune("\\`*_{}[]<>&|~$^@#", r), i == 0 && (list || r < utf8.RuneSelf && !wordy(r)):
+			fmt.Fprintf(&b, "&#%d;", r) // first: a list, a rule, a /command
 		default:
 			b.WriteRune(r)
 		}
+		before = r
 	}
 	return b.String()
 }
+
+var listItem = regexp.MustCompile(`^\d+[.)]`)
+
+// wordy says whether r is part of a word for Markdown's emphasis.
+func wordy(r rune) bool { return r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r)) }
 
 var backticks = regexp.MustCompile("`+")
 

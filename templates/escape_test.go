@@ -131,7 +131,9 @@ func TestPlainReadsWell(t *testing.T) {
 		"/merge":            "&#47;merge",
 		"fix #12":           "fix &#35;&#8203;12",
 		"ask @org/team":     "ask &#64;&#8203;org/team",
-		"a_b*c":             "a&#95;b&#42;c",
+		"a_b*c _d_ __e":     "a_b&#42;c &#95;d&#95; &#95;&#95;e",
+		"1 more approval":   "1 more approval",
+		"1. one":            "&#49;. one",
 	} {
 		if got := templates.Plain(s); got != want {
 			t.Errorf("Plain(%q) = %q, want %q", s, got, want)

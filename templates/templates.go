@@ -50,7 +50,7 @@ var (
 	}).ParseFS(files, "*.md.tmpl"))
 
 	pages = html.Must(html.New("").Funcs(html.FuncMap{
-		"clean": spaces, "sha": sha, "count": count, "took": took, "iso": iso, "when": when,
+		"clean": spaces, "sha": sha, "full": full, "count": count, "took": took, "iso": iso, "when": when,
 		"ago": ago, "status": Status, "waitsFor": waitsFor, "capital": capital,
 	}).ParseFS(files, "*.html.tmpl"))
 )
@@ -82,6 +82,14 @@ func sha(c gate.SHA) string {
 		return "unknown"
 	}
 	return c.Short()
+}
+
+// full is the whole id, like sha.
+func full(c gate.SHA) string {
+	if !c.Valid() {
+		return "unknown"
+	}
+	return string(c)
 }
 
 // when is a time of day, the same for every reader.
