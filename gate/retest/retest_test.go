@@ -62,7 +62,7 @@ func (r *repo) git(stdin string, args ...string) string {
 }
 
 // commit makes a commit of exactly the files. A name ending in "*" is
-// executable, one ending in "@" a symbolic link.
+// executable, one in "@" a symbolic link, one in "#" a submodule.
 func (r *repo) commit(files map[string]string) (commit, tree gate.SHA) {
 	r.t.Helper()
 	var b strings.Builder
@@ -73,6 +73,9 @@ func (r *repo) commit(files map[string]string) (commit, tree gate.SHA) {
 			name, mode = n, "100755"
 		} else if n, ok := strings.CutSuffix(name, "@"); ok {
 			name, mode = n, "120000"
+		} else if n, ok := strings.CutSuffix(name, "#"); ok {
+			fmt.Fprintf(&b, "M 160000 %s %s\n", text, n)
+			continue
 		}
 		fmt.Fprintf(&b, "M %s inline %s\ndata %d\n%s\n", mode, name, len(text), text)
 	}
@@ -246,7 +249,7 @@ func TestNoWayOut(t *testing.T) {
 			"logs":    `ls ` + r.dir,
 			"shadow":  `test -e /etc/shadow || test -e /etc/ssh || test -e /etc/gitconfig || test -e /root || test -e /var/run/docker.sock`,
 			"write":   `touch /usr/evil /evil /etc/evil /run/mergegate /bin/sh`,
-			"kernel":  `test -w /proc/sys/kernel/core_pattern || test -w /proc/sysrq-trigger || test -e /sys/kernel || find /proc -path "/proc/[0-9]*" -prune -o -type f -writable -print | grep .`,
+			"kernel":  `test -w /proc/sys/kernel/core_pattern || test -w /proc/sysrq-trigger || test -e /sys/kernel || find /proc "(" -path "/proc/[0-9]*" -o -path /proc/pressure ")" -prune -o -type f -writable -print | grep .`,
 			"device":  `ls /dev/vda /dev/sda /dev/mem /dev/kmsg`,
 			"connect": fmt.Sprintf(`bash -c '</dev/tcp/127.0.0.1/%d'`, listener.Addr().(*net.TCPAddr).Port),
 			"route":   `bash -c 'exec 3<>/dev/udp/169.254.169.254/80 && echo x >&3'`,

@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +31,7 @@ func (s stamp) isDir() bool { return s.mode&unix.S_IFMT == unix.S_IFDIR }
 
 // inventory is everything in a work tree, right after a checkout: slash
 // separated paths, "" for the tree itself. Of directories only the mode and
-// the names of extended attributes are compared later.
+// the names of extended attributes matter later.
 type inventory map[string]stamp
 
 // lstat reads a stamp without following a link.
@@ -186,9 +187,10 @@ func (inv inventory) newest() time.Time {
 
 // scrub takes tree back to the inventory, after all processes that could
 // write there are dead: what is new goes to the trash, what was changed is
-// deleted and returned as spoiled together with what is missing, and
-// directories get their place and mode back. The caller has git write the
-// spoiled paths again. After an error the tree is good for nothing.
+// deleted and returned as spoiled together with what is missing. Directories
+// get their mode back, and are deleted when nothing is left in them, as git
+// does. The caller has git forget the spoiled paths and write them again. After
+// an error the tree is good for nothing.
 func (inv inventory) scrub(tree string, bin *trash) (spoiled []string, err error) {
 	if err := os.Chmod(tree, os.FileMode(inv[""].mode&0o777)); err != nil {
 		return nil, err
@@ -198,83 +200,91 @@ func (inv inventory) scrub(tree string, bin *trash) (spoiled []string, err error
 		return nil, err
 	}
 	defer dir.Close()
-	s := scrubber{inv: inv, seen: make(map[string]bool, len(inv)), bin: bin}
-	if err := s.dir(dir, ""); err != nil {
+	s := scrubber{inv: inv, clean: make(map[string]bool, len(inv)), parents: map[string]bool{}, bin: bin}
+	for p := range inv {
+		if p != "" {
+			s.parents[strings.TrimPrefix(path.Dir(p), ".")] = true
+		}
+	}
+	if _, err := s.dir(dir, ""); err != nil {
 		return nil, err
 	}
-	var places []string
-	for p, st := range inv {
-		switch {
-		case s.seen[p]:
-		case st.isDir():
-			places = append(places, p)
-		default:
+	for p := range inv {
+		if s.clean[p] || p == "" {
+			continue
+		}
+		delete(inv, p)
+		if !s.parents[p] {
 			spoiled = append(spoiled, p)
 		}
-	}
-	slices.Sort(places) // parents first
-	for _, p := range places {
-		if err := unix.Mkdirat(int(dir.Fd()), p, inv[p].mode&0o777); err != nil {
-			return nil, fmt.Errorf("put %s back: %w", p, err)
-		}
-	}
-	for _, p := range spoiled {
-		delete(inv, p)
 	}
 	return spoiled, nil
 }
 
 type scrubber struct {
-	inv  inventory
-	seen map[string]bool
-	bin  *trash
+	inv     inventory
+	clean   map[string]bool // as in the inventory; of directories: something in it is
+	parents map[string]bool // directories with something in them; git knows one without as a submodule
+	bin     *trash
 }
 
-func (s *scrubber) dir(dir *os.File, at string) error {
-	s.seen[at] = true
+// dir scrubs an open directory, and says whether anything in it is clean.
+func (s *scrubber) dir(dir *os.File, at string) (bool, error) {
 	st, err := dirStamp(dir)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if st.xattrs != s.inv[at].xattrs {
-		return fmt.Errorf("%s has other attributes than before", dir.Name())
+		return false, fmt.Errorf("%s has other attributes than before", dir.Name())
 	}
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return err
+		return false, err
 	}
+	left := false
 	for _, name := range names {
-		if err := s.entry(dir, name, path.Join(at, name)); err != nil {
-			return err
+		clean, err := s.entry(dir, name, path.Join(at, name))
+		if err != nil {
+			return false, err
 		}
+		left = left || clean
 	}
-	return nil
+	return left, nil
 }
 
-func (s *scrubber) entry(dir *os.File, name, p string) error {
+// entry scrubs one entry of a directory, and says whether it is still there.
+func (s *scrubber) entry(dir *os.File, name, p string) (bool, error) {
 	st, err := lstat(dir, name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	want, known := s.inv[p]
-	switch {
-	case known && st == want && !st.isDir():
-		s.seen[p] = true
-		return nil
-	case !known || !st.isDir() || st.ino != want.ino:
-		return s.bin.toss(dir, name, st)
+	if !known || !(st == want || st.isDir() && want.isDir()) {
+		return false, s.bin.toss(dir, name, st)
+	}
+	if !st.isDir() {
+		s.clean[p] = true
+		return true, nil
 	}
 	if st.mode != want.mode {
 		if err := unix.Fchmodat(int(dir.Fd()), name, want.mode&0o7777, 0); err != nil {
-			return fmt.Errorf("chmod %s: %w", p, err)
+			return false, fmt.Errorf("chmod %s: %w", filepath.Join(dir.Name(), name), err)
 		}
 	}
 	sub, err := openDir(dir, name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer sub.Close()
-	return s.dir(sub, p)
+	left, err := s.dir(sub, p)
+	if err != nil {
+		return false, err
+	}
+	if s.parents[p] && !left {
+		return false, unix.Unlinkat(int(dir.Fd()), name, unix.AT_REMOVEDIR)
+	}
+	s.clean[p] = true
+	return true, nil
 }
 
 // trash deletes directories that strangers filled. A directory is first moved
