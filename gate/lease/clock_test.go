@@ -37,8 +37,8 @@ func TestWhenALeaseIsStale(t *testing.T) {
 	}{
 		{name: "fresh", want: wait},
 		{name: "age counts", age: 100 * time.Second, later: time.Second, want: 50 * time.Second},
-		{name: "old at first sight needs a second read", age: time.Hour, want: confirm},
-		{name: "old at the second read", age: time.Hour, later: 7 * time.Second, want: confirm},
+		{name: "old at first sight needs a second read", age: time.Hour, want: 5 * time.Second},
+		{name: "old at the second read", age: time.Hour, later: 7 * time.Second, want: 5 * time.Second},
 		{name: "forge jumps ahead", age: 10 * time.Second, later: 15 * time.Second, jump: time.Hour, want: 140 * time.Second},
 		{name: "forge jumps back", age: 10 * time.Second, later: 15 * time.Second, jump: -time.Hour, want: wait},
 		{name: "forge says no time", age: time.Hour, later: time.Minute, undated: true, want: wait},

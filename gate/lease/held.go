@@ -102,8 +102,8 @@ func (h *Held) keep() {
 		if h.Alive() != nil {
 			return
 		}
-		if h.age() < h.every-tick/2 && h.beat.Load().err == nil {
-			continue
+		if h.age() < h.every-tick/2 {
+			continue // there are more ticks to come before it is due
 		}
 		ctx, cancel := context.WithTimeout(h.ctx, h.cfg.Renew)
 		h.write(ctx, func(r record) record { return r })

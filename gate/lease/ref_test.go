@@ -194,11 +194,43 @@ func TestRefPushWithoutAnswer(t *testing.T) {
 		if err := h.Check(t.Context()); err != nil {
 			t.Errorf("check: %v", err)
 		}
-		c.change(func() { c.after = once("PUSH", "connection reset") })
+		c.change(func() { lose["PUSH"], lose["REFS"] = true, true })
+		if err := h.Save(t.Context(), Note{PR: 15}); err == nil {
+			t.Error("saved without an answer")
+		}
+		c.change(func() { lose["PUSH"] = true })
 		release(t, h)
 		if c.at != "" {
 			t.Error("the lease is left over")
 		}
+	})
+}
+
+// What a push without any answer left behind is ours to replace at once.
+func TestRefLeftOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rem := newRemote()
+		c, s := rem.clone("a")
+		_, b := rem.clone("b")
+		var pushed bool
+		c.after = func(op string) error {
+			if pushed = pushed || op == "PUSH"; pushed {
+				return errDead
+			}
+			return nil
+		}
+		if _, err := s.Take(t.Context(), Note{PR: 12, Data: []byte(`"work"`)}); err == nil {
+			t.Fatal("took the lease without an answer")
+		}
+		c.after = nil
+		if _, err := b.Take(t.Context(), Note{}); err == nil {
+			t.Error("another replica took the queue though a live lease is there")
+		}
+		h := take(t, s, Note{PR: 12})
+		if string(h.Inherited()) != `"work"` {
+			t.Errorf("inherited %s, want our own work", h.Inherited())
+		}
+		release(t, h)
 	})
 }
 
