@@ -14,10 +14,12 @@
 // counted a page, so a short page is not the last one; see pages and Labelled.
 //
 // PR.Updated is Gitea's updated_at. Measured on 1.26.0 (TestUpdated pins it), it
-// moves when a comment is made or edited, a review is submitted or dismissed, the
-// title changes, a label is put on or taken off, the PR is retargeted, closed or
-// reopened, and when its head is pushed. It does not move when base moves or a
-// status is posted. It has a resolution of one second.
+// moves, in the list and in the single read, when a comment is made, a review is
+// submitted or dismissed, a label is put on or taken off, the title, draft mark,
+// description or base branch is changed, the PR is closed or reopened, and when
+// its head is pushed. It does not move when a comment is edited or deleted, for a
+// reaction, a commit status, or when base moves. It has no fractions of a second:
+// two changes within one second look like one.
 //
 // The package never sends a token anywhere but to the configured address, never
 // puts it in a URL or an error, and never asks for a merge by force.

@@ -18,7 +18,11 @@ import (
 // quick, and compare after.
 //
 // A fast-forward of a head that is behind is answered 500 without a word. That
-// is an unknown error like any other: read back.
+// is an unknown error like any other: read back. So is a conflict that Gitea
+// meets only while merging (409 without a message).
+//
+// "Block on outdated branch" is no compare of base: Gitea counts how far a head
+// is behind a moment after base moved, and until then merges it all the same.
 func (f *Forge) Land(ctx context.Context, r gate.Repo, l forge.Landing) error {
 	op := fmt.Sprintf("merge #%d of %s", l.PR, r)
 	style, ok := map[gate.Method]sdk.MergeStyle{

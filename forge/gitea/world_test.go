@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"mergegate/forge"
 	"mergegate/forge/forgetest"
@@ -212,4 +213,37 @@ func (w *world) Protect(t testing.TB, r gate.Repo, branch string, approvals int)
 func (w *world) protect(t testing.TB, r gate.Repo, rule map[string]any) {
 	t.Helper()
 	w.api(t, r, w.owner.Token, http.MethodPost, "/branch_protections", rule, nil)
+}
+
+// dismiss dismisses the first review, as the owner.
+func (w *world) dismiss(t testing.TB, r gate.Repo, n int) {
+	t.Helper()
+	var reviews []struct{ ID int64 }
+	w.api(t, r, w.owner.Token, http.MethodGet, fmt.Sprintf("/pulls/%d/reviews", n), nil, &reviews)
+	w.api(t, r, w.owner.Token, http.MethodPost, fmt.Sprintf("/pulls/%d/reviews/%d/dismissals", n, reviews[0].ID),
+		map[string]string{"message": "Not any more."}, nil)
+}
+
+func tip(t testing.TB, f *Forge, r gate.Repo, branch string) gate.SHA {
+	t.Helper()
+	b, err := f.Branch(t.Context(), r, branch)
+	check(t, err)
+	return b.Tip
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually polls until ok, for half a minute.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
 }
