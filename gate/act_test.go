@@ -97,7 +97,7 @@ func (w *world) answerLand(a gate.Land) (gate.Result, string) {
 	case "never":
 		return "", ""
 	case "late":
-		w.late = append(w.late, func() { w.land(a, "") })
+		w.late = append(w.late, a)
 		return "", ""
 	case "lost":
 		w.land(a, "")

@@ -230,7 +230,7 @@ func (s *step) methodFits(e *entry) bool {
 func (s *step) show(e *entry) bool {
 	f := s.flight
 	switch {
-	case f.Candidate == e.PR.Head || s.in.Policy.DryRun:
+	case f.Candidate == e.PR.Head || s.hidden(e):
 		return true
 	case f.Mode != CatchUpCandidate:
 		if !slices.Contains(f.Ours, f.Candidate) {
@@ -342,7 +342,7 @@ func (s *step) verdict(e *entry) Verdict {
 			}
 		}
 	}
-	if len(p.Checks) > 0 {
+	if len(p.Checks) > 0 && !s.hidden(e) {
 		var ci []Check
 		if f.Candidate == s.ciOf {
 			ci = s.in.CI
@@ -353,6 +353,11 @@ func (s *step) verdict(e *entry) Verdict {
 		return Verdict{State: Broken, Why: "no retest is configured"}
 	}
 	return v
+}
+
+// hidden says that CI cannot see the candidate, because a dry run pushes nothing.
+func (s *step) hidden(e *entry) bool {
+	return s.in.Policy.DryRun && s.flight.Candidate != e.PR.Head
 }
 
 func (s *step) land(e *entry) {
@@ -366,12 +371,19 @@ func (s *step) land(e *entry) {
 		return
 	}
 	if s.in.Policy.DryRun {
-		s.ends(e, fmt.Sprintf("Dry run: %s would have landed on %s %s. Nothing was pushed", f.Candidate.Short(), s.in.Base, f.Base.Short()))
+		first := ""
+		if s.hidden(e) && len(s.in.Policy.Retest.Checks) > 0 {
+			first = fmt.Sprintf("been shown to CI (%s), and if that passes ", strings.Join(s.in.Policy.Retest.Checks, ", "))
+		}
+		s.ends(e, fmt.Sprintf("Dry run: %s would have %slanded on %s %s. Nothing was pushed", f.Candidate.Short(), first, s.in.Base, f.Base.Short()))
 		return
 	}
 	if e.PR.Head != f.lands() {
 		f.Head, f.Candidate, f.Tree, f.Published = e.PR.Head, "", "", false
 		s.enter(e, CatchingUp, "the head is not where it was, catching up again")
+		return
+	}
+	if s.chooseMode(e); !s.methodFits(e) { // the repository's settings may have changed
 		return
 	}
 	confirm := Confirm{f.PR, f.Candidate, f.Base}

@@ -59,6 +59,9 @@ func (s *step) board() {
 		switch {
 		case e.Busy:
 		case s.flight != nil && s.flight.PR == e.PR.Number:
+			if s.flight.State == Landing && s.flight.Tries > 0 && e.PR.Merged {
+				s.flight.Asked = true // a landing that was given up came through after all
+			}
 			if s.flight.Asked && !r.State.Final() || r.State == Queued || r.State.flying() {
 				r.State, r.Since = s.flight.State, s.flight.Since
 			}

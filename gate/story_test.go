@@ -156,10 +156,7 @@ func (w *world) happen(event string) {
 	case "run":
 		w.run()
 	case "late":
-		for _, effect := range w.late {
-			effect()
-		}
-		w.late = nil
+		w.catchUpLate()
 	case "crash":
 		w.forget()
 	case "lose-lease":

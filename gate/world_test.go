@@ -33,14 +33,15 @@ type world struct {
 	ci        map[string]gate.CheckState // what CI says of each commit it sees, unless ciOn says otherwise
 	ciOn      map[gate.SHA]map[string]gate.CheckState
 	mood      mood
-	late      []func() // effects of landings that the forge has not got round to
+	late      []gate.Land // landings that the forge has not got round to
 	comments  int64
 
 	queue   gate.Queue     // as this replica knows it
 	lease   []byte         // as it was last saved
 	done    []gate.Outcome // of the last step's actions
 	pending []gate.Action
-	stale   bool // the next step may rest on what was seen before
+	busy    map[int]bool // PRs that cannot be read just now
+	stale   bool         // the next step may rest on what was seen before
 	seen    sight
 
 	law   law
@@ -102,7 +103,7 @@ const baseName = "main"
 func newWorld(t fataler) *world {
 	w := &world{
 		t: t, now: time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC),
-		commits: map[gate.SHA]commit{}, prs: map[int]*pull{}, conflicts: map[string]bool{}, ci: map[string]gate.CheckState{}, ciOn: map[gate.SHA]map[string]gate.CheckState{},
+		commits: map[gate.SHA]commit{}, prs: map[int]*pull{}, busy: map[int]bool{}, conflicts: map[string]bool{}, ci: map[string]gate.CheckState{}, ciOn: map[gate.SHA]map[string]gate.CheckState{},
 		methods: []gate.Method{gate.FastForward},
 		mood:    mood{verdict: gate.Passed, land: "ok", push: gate.Done, publish: gate.Done},
 		shown:   map[string]string{},
@@ -244,6 +245,17 @@ func (w *world) land(a gate.Land, extra string) gate.Result {
 	return gate.Done
 }
 
+// catchUpLate lets the forge finish what it was asked for before.
+func (w *world) catchUpLate() {
+	for _, a := range w.late {
+		f := w.queue.Flight
+		if f != nil && f.PR == a.PR && f.State == gate.Landing {
+			w.land(a, "")
+		}
+	}
+	w.late = nil
+}
+
 func (w *world) build(a gate.Build) gate.Built {
 	head := w.commits[a.Head]
 	mark := map[gate.Method]string{gate.Rebase: "+", gate.Merge: "*", gate.Squash: "~"}[a.How]
@@ -287,7 +299,7 @@ func (w *world) input() gate.Input {
 	}
 	for _, n := range slices.Sorted(maps.Keys(w.prs)) {
 		p := w.prs[n]
-		f := gate.Facts{PR: w.seen.prs[n], Record: p.record, Reviews: slices.Clone(p.reviews)}
+		f := gate.Facts{PR: w.seen.prs[n], Record: p.record, Reviews: slices.Clone(p.reviews), Busy: w.busy[n]}
 		for _, c := range p.commands {
 			if c.Comment > p.record.Command {
 				f.Commands = append(f.Commands, c)
@@ -297,7 +309,7 @@ func (w *world) input() gate.Input {
 			f.Label = p.label
 		}
 		for _, who := range w.people {
-			if who.user == p.record.Request.By {
+			if who.user == p.record.Request.By && p.record.State.Active() {
 				f.Requester = who.role
 			}
 		}
