@@ -10,6 +10,7 @@ import (
 
 	"github.com/gobwas/glob"
 
+	"mergegate/bot"
 	"mergegate/bot/config"
 	"mergegate/forge"
 	"mergegate/gate"
@@ -164,7 +165,7 @@ func checkMethod(r *report, b base, info forge.Repository, branch forge.Branch) 
 func checkProtection(r *report, b base, branch forge.Branch, me gate.User) {
 	p, name := b.policy, b.subject()
 	if !branch.Protected {
-		r.add(Warn, name, "not protected: everybody who can write can push past the queue", fmt.Sprintf("protect it: no direct pushes, and require the status check %q", statusContext))
+		r.add(Warn, name, "not protected: everybody who can write can push past the queue", fmt.Sprintf("protect it: no direct pushes, and require the status check %q", bot.StatusContext))
 		return
 	}
 	hidden := ""
@@ -175,20 +176,20 @@ func checkProtection(r *report, b base, branch forge.Branch, me gate.User) {
 		r.add(Fail, name, me.Login+" may not merge into it"+hidden, "add "+me.Login+" to those who may merge in the branch's protection")
 	}
 	if slices.ContainsFunc(branch.RequiredChecks, matchesUs) {
-		r.add(OK, name, fmt.Sprintf("protected, and requires the status check %q%s", statusContext, hidden), "")
+		r.add(OK, name, fmt.Sprintf("protected, and requires the status check %q%s", bot.StatusContext, hidden), "")
 	} else {
-		r.add(Warn, name, "protected, but people can merge past the queue"+hidden, fmt.Sprintf("require the status check %q", statusContext))
+		r.add(Warn, name, "protected, but people can merge past the queue"+hidden, fmt.Sprintf("require the status check %q", bot.StatusContext))
 	}
 	if branch.RequiredApprovals > p.Require.Approvals {
 		r.add(OK, name, fmt.Sprintf("the forge asks for %d approvals, the policy for %d: requests wait for %[1]d", branch.RequiredApprovals, p.Require.Approvals), "")
 	}
-	if branch.DismissStale && p.CatchUp != gate.CatchUpCandidate {
-		r.add(Warn, name, "a push may dismiss approvals, so catching up in the PR's branch could undo them", "use catch_up: candidate, or switch off \"dismiss stale approvals\": mergegate remembers what was approved")
+	if branch.DismissStale && branch.RequiredApprovals > 0 && p.CatchUp != gate.CatchUpCandidate {
+		r.add(Warn, name, "catching up in the PR's branch dismisses approvals when both changed the same file; mergegate then lands the unchanged head, by merge or squash", "allow merge or squash, or switch off \"dismiss stale approvals\": mergegate itself lands only what was approved")
 	}
 }
 
 // matchesUs says whether a required check (a glob) means our own status.
 func matchesUs(pattern string) bool {
 	g, err := glob.Compile(pattern)
-	return err == nil && g.Match(statusContext)
+	return err == nil && g.Match(bot.StatusContext)
 }

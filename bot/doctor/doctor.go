@@ -178,10 +178,3 @@ func checkSecrets(r *report, conf config.Forge) (token bool) {
 	}
 	return token
 }
-
-// What the bot calls its own things on a forge.
-const (
-	statusContext = "mergegate"
-	queueMarker   = "<!-- mergegate:queue -->"
-	queueTitle    = "Merge queue"
-)

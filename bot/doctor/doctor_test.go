@@ -50,7 +50,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		want  string
 		warn  bool // the check still passes
 	}{
-		"down":              {func(_ *Doctor, f *fake) { f.down = errDown }, "fail  work: http://127.0.0.1:3000 does not answer: dial tcp: connection refused — check url", false},
+		"down":              {func(_ *Doctor, f *fake) { f.down = errDown }, "fail  work: http://127.0.0.1:3000 cannot be used: dial tcp: connection refused — check url and token", false},
 		"token":             {func(_ *Doctor, f *fake) { f.badUser = forge.ErrDenied }, "fail  work: the token does not work: denied — make a new token for the bot's account with the scopes write:repository, write:issue and read:user", false},
 		"unreadable secret": {func(d *Doctor, _ *fake) { remove(d.Config.Forges[0].TokenFile) }, "fail  work: token of forge work: the file ", false},
 		"empty secret":      {func(d *Doctor, _ *fake) { fill(d.Config.Forges[0].WebhookSecretFile, "\n", 0o600) }, "is empty. Put the secret there", false},
@@ -65,7 +65,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		"not there":       {func(d *Doctor, _ *fake) { d.Config.Forges[0].Repos = []string{"acme/gadgets"} }, "fail  work acme/gadgets: not there, or hidden from bot — check the name, and add bot as a collaborator", false},
 		"nothing matches": {func(d *Doctor, _ *fake) { d.Config.Forges[0].Repos = []string{"zoo/*"} }, "warn  work: zoo/* is no repository that bot can write to", true},
 		"archived":        {func(_ *Doctor, f *fake) { f.info.Archived = true }, "it is archived, so nothing can land", false},
-		"reader":          {func(_ *Doctor, f *fake) { f.info.Role = gate.RoleRead }, "bot may only read — give it write permission", false},
+		"reader":          {func(_ *Doctor, f *fake) { f.info.Role = gate.RoleRead }, "bot has only the role read — give it write permission", false},
 		"writer":          {func(_ *Doctor, f *fake) { f.info.Role = gate.RoleWrite }, "bot cannot see webhooks without being an administrator; it works without, but waits up to 15s (5m0s while idle) for news — run mergegate setup with an administrator's token, or add a JSON webhook to http://127.0.0.1:8080/webhook/work for pull_request, push", true},
 		"no issues":       {func(_ *Doctor, f *fake) { f.info.HasIssues = false }, "issues are switched off, but the queue lives in one — switch issues on", false},
 		"no label":        {func(_ *Doctor, f *fake) { f.labels = nil }, `the label "merge" does not exist — run mergegate setup`, false},
@@ -84,7 +84,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		"unprotected":     {func(_ *Doctor, f *fake) { f.branch = forge.Branch{CanMerge: true} }, `not protected: everybody who can write can push past the queue — protect it: no direct pushes, and require the status check "mergegate"`, true},
 		"past the queue":  {func(_ *Doctor, f *fake) { f.branch.RequiredChecks = []string{"ci/*"} }, `people can merge past the queue — require the status check "mergegate"`, true},
 		"may not merge":   {func(_ *Doctor, f *fake) { f.branch.CanMerge, f.branch.Opaque = false, true }, "fail  work acme/widgets main: bot may not merge into it (parts of the protection are hidden from bot) — add bot", false},
-		"dismisses":       {func(_ *Doctor, f *fake) { f.branch.DismissStale = true }, "a push may dismiss approvals", true},
+		"dismisses":       {func(_ *Doctor, f *fake) { f.branch.DismissStale, f.branch.RequiredApprovals = true, 1 }, "dismisses approvals when both changed the same file", true},
 		"no retest":       {func(_ *Doctor, f *fake) { f.info.CloneURL = repository(t, "") }, "no retest is configured, so nothing can pass — set retest.command or retest.checks in .mergegate.yaml", false},
 		"network":         {func(_ *Doctor, f *fake) { f.info.CloneURL = repository(t, "retest: {command: x, network: true}") }, "the retest command may use the network", true},
 		"dry run":         {func(_ *Doctor, f *fake) { f.info.CloneURL = repository(t, policyText+"dry_run: true") }, "dry_run is on: nothing is pushed, nothing lands", true},
@@ -215,7 +215,7 @@ func TestUnusableForgeIsSaid(t *testing.T) {
 	d, f := healthy(t)
 	f.down = errDown
 	said, fine := setUp(t, d, Options{})
-	if fine || len(said) != 1 || !strings.Contains(said[0], "does not answer") {
+	if fine || len(said) != 1 || !strings.Contains(said[0], "cannot be used") {
 		t.Errorf("fine %v, said %v", fine, said)
 	}
 	d.Config.Forges[0].TokenFile = filepath.Join(t.TempDir(), "none")

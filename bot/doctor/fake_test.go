@@ -13,6 +13,7 @@ import (
 	"mergegate/forge"
 	"mergegate/gate"
 	"mergegate/internal/git"
+	"mergegate/templates"
 )
 
 // fake is a forge with one repository, acme/widgets, kept in memory. Methods
@@ -144,7 +145,7 @@ func healthy(t *testing.T) (*Doctor, *fake) {
 		branch: forge.Branch{Protected: true, CanMerge: true, RequiredChecks: []string{"mergegate"}},
 		labels: map[string]int{"merge": 1},
 		hooks:  []forge.Webhook{{ID: 1, URL: cfg.WebhookURL(cfg.Forges[0]), Events: []string{"push", "pull_request", "extra"}, Active: true}},
-		issues: []forge.Issue{{Number: 1, By: gate.User{ID: 7, Login: "bot"}, Body: queueMarker}},
+		issues: []forge.Issue{{Number: 1, By: gate.User{ID: 7, Login: "bot"}, Body: templates.QueueMarker}},
 	}
 	return &Doctor{Config: &cfg, Forges: map[string]Forge{"work": f}, Sandbox: sandbox{}}, f
 }

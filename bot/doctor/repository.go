@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"mergegate/bot"
 	"mergegate/bot/config"
 	"mergegate/forge"
 	"mergegate/gate"
@@ -27,7 +28,7 @@ func (d *Doctor) open(ctx context.Context, r *report, conf config.Forge) (site, 
 	s := site{conf: conf, Forge: d.Forges[conf.Name]}
 	version, err := s.Version(ctx)
 	if err != nil {
-		r.add(Fail, conf.Name, fmt.Sprintf("%s does not answer: %v", conf.URL, err), "check url, and that this machine reaches it")
+		r.add(Fail, conf.Name, fmt.Sprintf("%s cannot be used: %v", conf.URL, err), "check url and token, and that this machine reaches the forge")
 		return s, false
 	}
 	r.add(OK, conf.Name, version+" at "+conf.URL, "")
@@ -80,9 +81,9 @@ func (s site) visible(ctx context.Context, r *report, repo gate.Repo) (forge.Rep
 	case info.Archived:
 		r.add(Fail, name, "it is archived, so nothing can land", "unarchive it, or remove it from repos")
 	case info.Role < gate.RoleWrite:
-		r.add(Fail, name, fmt.Sprintf("%s may only %s", s.me.Login, info.Role), "give it write permission (or admin, for setup)")
+		r.add(Fail, name, fmt.Sprintf("%s has only the role %s", s.me.Login, info.Role), "give it write permission (or admin, for setup)")
 	default:
-		r.add(OK, name, fmt.Sprintf("%s may %s", s.me.Login, info.Role), "")
+		r.add(OK, name, fmt.Sprintf("%s has the role %s", s.me.Login, info.Role), "")
 		return info, true
 	}
 	return info, false
@@ -98,12 +99,12 @@ func (d *Doctor) checkRepository(ctx context.Context, r *report, s site, repo ga
 	}
 	if !info.HasIssues {
 		r.add(Fail, name, "issues are switched off, but the queue lives in one", "switch issues on in the repository's settings")
-	} else if issues, err := s.FindIssues(ctx, repo, s.me, queueMarker); err != nil {
-		r.add(Fail, name, fmt.Sprintf("cannot look for the queue issue: %v", err), "give the token the scope write:issue")
-	} else if len(issues) == 0 {
+	} else if n, err := bot.FindQueueIssue(ctx, s, repo, s.me); errors.Is(err, forge.ErrNotFound) {
 		r.add(OK, name, "no queue issue yet; it is made on first use", "")
+	} else if err != nil {
+		r.add(Fail, name, fmt.Sprintf("cannot look for the queue issue: %v", err), "give the token the scope write:issue")
 	} else {
-		r.add(OK, name, fmt.Sprintf("queue issue #%d", issues[0].Number), "")
+		r.add(OK, name, fmt.Sprintf("queue issue #%d", n), "")
 	}
 	d.checkWebhook(ctx, r, s, repo)
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"mergegate/bot"
 	"mergegate/forge"
 	"mergegate/gate"
 )
@@ -92,7 +93,7 @@ func (d *Doctor) setUp(ctx context.Context, w work, info forge.Repository, secre
 		wants := b.policy.Land.Method
 		fastForward = fastForward || wants == gate.FastForward || wants == gate.Auto && b.policy.CatchUp != gate.CatchUpCandidate
 	}
-	w.setUpIssue(ctx, info)
+	w.setUpIssue(ctx, info, labels[0])
 	switch {
 	case !fastForward:
 	case slices.Contains(info.Methods, gate.FastForward):
@@ -106,11 +107,11 @@ func (d *Doctor) setUpWebhook(ctx context.Context, w work, secret []byte, secret
 	url := d.Config.WebhookURL(w.conf)
 	hooks, err := w.Webhooks(ctx, w.repo)
 	if err != nil {
-		level, mend := Fail, "run setup again"
 		if errors.Is(err, forge.ErrDenied) {
-			level, mend = Warn, byHand(w.site, url)
+			w.add(Warn, subject(w.repo), "look for the webhook: "+w.me.Login+" may not", byHand(w.site, url))
+		} else {
+			w.add(Fail, subject(w.repo), fmt.Sprintf("look for the webhook: %v", err), "run setup again")
 		}
-		w.add(level, subject(w.repo), fmt.Sprintf("look for the webhook: %v", err), mend)
 		return
 	}
 	i := slices.IndexFunc(hooks, func(h forge.Webhook) bool { return ours(h, url) })
@@ -140,20 +141,20 @@ func (w work) setUpLabel(ctx context.Context, label string) {
 	}
 }
 
-func (w work) setUpIssue(ctx context.Context, info forge.Repository) {
+func (w work) setUpIssue(ctx context.Context, info forge.Repository, label string) {
 	if !info.HasIssues {
 		w.add(Fail, subject(w.repo), "issues are switched off, but the queue lives in one", "switch issues on in the repository's settings")
 		return
 	}
-	issues, err := w.FindIssues(ctx, w.repo, w.me, queueMarker)
+	n, err := bot.FindQueueIssue(ctx, w.Forge, w.repo, w.me)
 	switch {
-	case err != nil:
+	case err == nil:
+		w.fine(fmt.Sprintf("queue issue #%d", n))
+	case !errors.Is(err, forge.ErrNotFound):
 		w.add(Fail, subject(w.repo), fmt.Sprintf("look for the queue issue: %v", err), "give the token the scope write:issue")
-	case len(issues) > 0:
-		w.fine(fmt.Sprintf("queue issue #%d", issues[0].Number))
 	default:
 		w.do("create the queue issue", "give the token the scope write:issue", Fail, func() error {
-			_, err := w.CreateIssue(ctx, w.repo, queueTitle, queueMarker+"\nThe merge queue's state will be shown here. Leave this issue open.\n")
+			_, err := bot.CreateQueueIssue(ctx, w.Forge, w.repo, w.me, label)
 			return err
 		})
 	}
