@@ -184,6 +184,9 @@ func comments(s string) map[string]string {
 	var c templates.ConflictView
 	fill(reflect.ValueOf(&c).Elem(), s, nil)
 	c.At = candidate
+	for i := range c.Files {
+		c.Files[i].ByCommit = candidate
+	}
 	for _, state := range states() {
 		for _, sha := range []gate.SHA{candidate, gate.SHA(s)} {
 			var v templates.PRView
@@ -318,13 +321,20 @@ func TestCommentsStaySmall(t *testing.T) {
 	}
 }
 
+// Of a log only the end is shown, in whole lines.
 func TestTailKeepsTheEnd(t *testing.T) {
-	var log strings.Builder
-	for i := range 100 {
-		fmt.Fprintf(&log, "line %d\n", i)
+	tail := func(line string) string {
+		var log strings.Builder
+		for i := range 100 {
+			fmt.Fprintf(&log, "%s %d\n", line, i)
+		}
+		return templates.PRComment(templates.PRView{Line: gate.Line{State: gate.Dropped}, Tail: log.String()})
 	}
-	got := templates.PRComment(templates.PRView{Line: gate.Line{State: gate.Dropped}, Tail: log.String()})
-	if strings.Contains(got, "line 69\n") || !strings.Contains(got, "```text\nline 70\n") || !strings.Contains(got, "line 99\n```\n") {
+	if got := tail("line"); !strings.Contains(got, "```text\nline 70\n") || !strings.Contains(got, "line 99\n```\n") {
 		t.Errorf("want the lines 70 to 99:\n%s", got)
+	}
+	long := strings.Repeat("x", 300)
+	if got := tail(long); !strings.Contains(got, "```text\n"+long+" 87\n") || !strings.Contains(got, long+" 99\n```\n") {
+		t.Errorf("want the long lines 87 to 99:\n%s", got)
 	}
 }
