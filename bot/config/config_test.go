@@ -132,12 +132,12 @@ func TestMistakesAreNamed(t *testing.T) {
 		"no label":              {oneForge + "defaults: {trigger: {label: ' '}}", `defaults.trigger.label: must not be empty`},
 		"label blocks itself":   {oneForge + "defaults: {require: {block_labels: [Merge]}}", `"Merge" is the request label`},
 		"approvals":             {oneForge + "defaults: {require: {approvals: -1}}", `must not be negative`},
-		"branch pattern":        {oneForge + "defaults: {branches: ['release/*']}", `defaults.branches[0]: patterns are not supported. List each branch.`},
+		"branch pattern":        {oneForge + "defaults: {branches: ['release/[12]']}", `"release/[12]" is not a name of a branch`},
 		"branch ref":            {oneForge + "defaults: {branches: [refs/heads/main]}", `is a full ref. Leave out refs/heads/.`},
 		"own branch":            {oneForge + "defaults: {branches: [mergegate/main/1]}", `where mergegate puts its candidates`},
 		"option as branch":      {oneForge + "defaults: {branches: ['--upload-pack=x']}", `is not a name of a branch`},
 		"no branch":             {oneForge + "defaults: {branches: []}", `no branch is named`},
-		"check pattern":         {oneForge + "defaults: {retest: {checks: ['ci/[']}}", `defaults.retest.checks[0]: "ci/[" is not a pattern`},
+		"check pattern":         {oneForge + "defaults: {retest: {checks: ['']}}", `defaults.retest.checks[0]: must not be empty`},
 		"env name":              {oneForge + "defaults: {retest: {env: {A-B: x}}}", `defaults.retest.env.A-B: not a name of a variable`},
 		"timeout":               {oneForge + "defaults: {retest: {timeout: 0s}}", `defaults.retest.timeout: 0s is too short. Use at least 1s.`},
 		"github":                {strings.Replace(oneForge, "type: gitea", "type: github", 1), `:3: forges[0].type: GitHub is not built yet. Use gitea or forgejo.`},
@@ -194,12 +194,12 @@ func TestMissingFile(t *testing.T) {
 func TestPolicyOverridesDefaults(t *testing.T) {
 	defaults := Default().Defaults
 	defaults.Retest.Env = map[string]string{"A": "1"}
-	got, err := ParsePolicy([]byte("branches: [main, stable]\nretest: {command: make test, timeout: 5m}\nrequire: {approvals: 2}\ncatch_up: candidate\n"), defaults)
+	got, err := ParsePolicy([]byte("branches: [main, release/*]\nretest: {command: make test, timeout: 5m}\nrequire: {approvals: 2}\ncatch_up: candidate\n"), defaults)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := defaults
-	want.Branches = []string{"main", "stable"}
+	want.Branches = []string{"main", "release/*"}
 	want.Retest.Command, want.Retest.Timeout = "make test", 5*time.Minute
 	want.Require.Approvals = 2
 	want.CatchUp = gate.CatchUpCandidate

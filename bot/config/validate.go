@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gobwas/glob"
-
 	"mergegate/gate"
 )
 
@@ -130,8 +128,8 @@ func (d *document) checkPolicy(prefix string, p gate.Policy) {
 	d.atLeast(prefix+"retest.timeout", p.Retest.Timeout, time.Second)
 	d.atLeast(prefix+"retest.start_timeout", p.Retest.StartTimeout, time.Second)
 	for i, c := range p.Retest.Checks {
-		if _, err := glob.Compile(c); err != nil || c == "" {
-			d.wrong(fmt.Sprintf("%sretest.checks[%d]", prefix, i), `Write a context like "build", or "ci/*"`, "%q is not a pattern", c)
+		if c == "" {
+			d.wrong(fmt.Sprintf("%sretest.checks[%d]", prefix, i), `Write a context like "build", or "ci/*"`, "must not be empty")
 		}
 	}
 	for name := range p.Retest.Env {
@@ -150,15 +148,13 @@ func (d *document) checkPolicy(prefix string, p gate.Policy) {
 	}
 }
 
-// checkBranch wants one plain branch name. The rules are those of
-// git check-ref-format that people run into.
+// checkBranch wants a branch name or a pattern of gate.Match. The rules are
+// those of git check-ref-format that people run into.
 func (d *document) checkBranch(key, name string) {
 	switch {
-	case strings.ContainsAny(name, "*?["):
-		d.wrong(key, "List each branch", "patterns are not supported")
-	case name == "", strings.ContainsAny(name, " ~^:\\\x7f"), strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }),
+	case name == "", strings.ContainsAny(name, " ~^:[\\\x7f"), strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }),
 		strings.Contains(name, ".."), strings.HasPrefix(name, "-"), strings.HasPrefix(name, "/"), strings.HasSuffix(name, "/"), strings.HasSuffix(name, ".lock"):
-		d.wrong(key, "Write it as git does, like main", "%q is not a name of a branch", name)
+		d.wrong(key, "Write it as git does, like main; * and ? match anything", "%q is not a name of a branch", name)
 	case strings.HasPrefix(name, "refs/"):
 		d.wrong(key, "Leave out refs/heads/", "%q is a full ref", name)
 	case strings.HasPrefix(name, "mergegate/"):

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gobwas/glob"
-
 	"mergegate/bot"
 	"mergegate/bot/config"
 	"mergegate/forge"
@@ -17,12 +15,15 @@ import (
 	"mergegate/internal/git"
 )
 
-// base is one base branch and the policy in force on it.
+// base is one base branch and the policy in force on it. For a pattern of
+// branches it is the default branch's policy.
 type base struct {
 	repo   gate.Repo
 	name   string
 	policy gate.Policy
 }
+
+func (b base) pattern() bool { return strings.ContainsAny(b.name, "*?") }
 
 func (b base) subject() string { return subject(b.repo) + " " + b.name }
 
@@ -37,11 +38,23 @@ func (d *Doctor) policies(ctx context.Context, r *report, s site, repo gate.Repo
 	var all []base
 	for _, name := range first.Branches {
 		b := base{repo: repo, name: name, policy: first}
+		if b.pattern() {
+			r.add(OK, subject(repo), fmt.Sprintf("each branch like %s has a queue, by its own policy", name), "")
+			if !gate.Match(name, info.DefaultBranch) || slices.Contains(first.Branches, info.DefaultBranch) {
+				all = append(all, b)
+				continue
+			}
+			b.name, name = info.DefaultBranch, info.DefaultBranch
+		}
 		if name != info.DefaultBranch {
 			if b.policy, err = d.policy(ctx, s, repo, info, name); err != nil {
 				r.add(Fail, b.subject(), err.Error(), "")
 				continue
 			}
+		}
+		if !slices.ContainsFunc(b.policy.Branches, func(p string) bool { return gate.Match(p, name) }) {
+			r.add(Warn, b.subject(), "no queue: the policy on this branch does not name it", "add it to branches in its "+config.PolicyFile)
+			continue
 		}
 		all = append(all, b)
 	}
@@ -104,6 +117,9 @@ func (s site) checkBranch(ctx context.Context, r *report, b base, info forge.Rep
 		r.add(Warn, name, "dry_run is on: nothing is pushed, nothing lands", "set dry_run: false to begin")
 	}
 	checkRetest(r, b, sandbox)
+	if b.pattern() {
+		return // which branches there are is not known here
+	}
 	branch, err := s.Branch(ctx, b.repo, b.name)
 	switch {
 	case errors.Is(err, forge.ErrNotFound):
@@ -175,7 +191,7 @@ func checkProtection(r *report, b base, branch forge.Branch, me gate.User) {
 	if !branch.CanMerge {
 		r.add(Fail, name, me.Login+" may not merge into it"+hidden, "add "+me.Login+" to those who may merge in the branch's protection")
 	}
-	if slices.ContainsFunc(branch.RequiredChecks, matchesUs) {
+	if slices.ContainsFunc(branch.RequiredChecks, func(pattern string) bool { return gate.Match(pattern, bot.StatusContext) }) {
 		r.add(OK, name, fmt.Sprintf("protected, and requires the status check %q%s", bot.StatusContext, hidden), "")
 	} else {
 		r.add(Warn, name, "protected, but people can merge past the queue"+hidden, fmt.Sprintf("require the status check %q", bot.StatusContext))
@@ -186,10 +202,4 @@ func checkProtection(r *report, b base, branch forge.Branch, me gate.User) {
 	if branch.DismissStale && branch.RequiredApprovals > 0 && p.CatchUp != gate.CatchUpCandidate {
 		r.add(Warn, name, "catching up in the PR's branch dismisses approvals when both changed the same file; mergegate then lands the unchanged head, by merge or squash", "allow merge or squash, or switch off \"dismiss stale approvals\": mergegate itself lands only what was approved")
 	}
-}
-
-// matchesUs says whether a required check (a glob) means our own status.
-func matchesUs(pattern string) bool {
-	g, err := glob.Compile(pattern)
-	return err == nil && g.Match(bot.StatusContext)
 }

@@ -126,6 +126,24 @@ func TestDisabledBranchIsLeftAlone(t *testing.T) {
 	}
 }
 
+func TestPatternOfBranches(t *testing.T) {
+	for pattern, want := range map[string]string{
+		"*":         "ok    work acme/widgets main: lands by fast-forward",
+		"release/*": "ok    work acme/widgets release/*: retest runs a command",
+	} {
+		d, f := healthy(t)
+		f.info.CloneURL = repository(t, policyText+"branches: ['"+pattern+"']")
+		all, _, fine := check(t, d)
+		if !fine || !strings.Contains(strings.Join(all, "\n"), want) {
+			t.Errorf("%s: fine %v:\n%s", pattern, fine, strings.Join(all, "\n"))
+		}
+		f.bare()
+		if _, fine := setUp(t, d, Options{}); !fine || f.labels["merge"] != 1 {
+			t.Errorf("%s: setup made %v", pattern, f.writes)
+		}
+	}
+}
+
 // setUp gives the lines of a setup that are not ok, and whether it succeeded.
 func setUp(t *testing.T, d *Doctor, o Options) (bad []string, fine bool) {
 	t.Helper()
