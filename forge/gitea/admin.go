@@ -33,7 +33,7 @@ func (f *Forge) HookEvents() []string { return []string{"pull_request", "push", 
 // Webhooks implements forge.Admin. Only webhooks that speak Gitea's own format
 // are listed. Their events are as Gitea tells them, with groups written out.
 func (f *Forge) Webhooks(ctx context.Context, r gate.Repo) ([]forge.Webhook, error) {
-	all, _, err := pages(ctx, f, "list the webhooks of "+r.String(), func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.Hook, *sdk.Response, error) {
+	all, err := pages(ctx, f, "list the webhooks of "+r.String(), func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.Hook, *sdk.Response, error) {
 		return c.ListRepoHooks(r.Owner, r.Name, sdk.ListHooksOptions{ListOptions: page})
 	})
 	if err != nil {
@@ -90,13 +90,13 @@ func (f *Forge) UpdateWebhook(ctx context.Context, r gate.Repo, id int64, url st
 // Labels implements forge.Admin. It counts the repository's labels and, when the
 // owner is an organization that the token may read, the organization's.
 func (f *Forge) Labels(ctx context.Context, r gate.Repo, name string) (int, error) {
-	own, _, err := pages(ctx, f, "list the labels of "+r.String(), func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.Label, *sdk.Response, error) {
+	own, err := pages(ctx, f, "list the labels of "+r.String(), func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.Label, *sdk.Response, error) {
 		return c.ListRepoLabels(r.Owner, r.Name, sdk.ListLabelsOptions{ListOptions: page})
 	})
 	if err != nil {
 		return 0, err
 	}
-	shared, _, err := pages(ctx, f, "list the labels of "+r.Owner, func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.Label, *sdk.Response, error) {
+	shared, err := pages(ctx, f, "list the labels of "+r.Owner, func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.Label, *sdk.Response, error) {
 		return c.ListOrgLabels(r.Owner, sdk.ListOrgLabelsOptions{ListOptions: page})
 	})
 	if err != nil && !errors.Is(err, forge.ErrNotFound) && !errors.Is(err, forge.ErrDenied) {

@@ -57,7 +57,7 @@ type Config struct {
 // is safe for concurrent use.
 type Forge struct {
 	name  string
-	url   string
+	url   string // without a slash at the end
 	token func() (string, error)
 	http  *http.Client
 }
@@ -126,13 +126,26 @@ func do(ctx context.Context, f *Forge, op string, call func(*sdk.Client) (*sdk.R
 	return err
 }
 
-// pages reads a list to its end. A page may be shorter than Gitea counted it,
-// so the number of pages follows from the total and the longest page seen, which
-// at worst asks for a page too many. The total is -1 when the forge tells none.
-func pages[T any](ctx context.Context, f *Forge, op string, call func(*sdk.Client, sdk.ListOptions) ([]T, *sdk.Response, error)) (all []T, total int, err error) {
-	longest := 1
+// pages reads a list to its end, and again when its total changed meanwhile,
+// because then entries may have slipped from one page to another unseen. It is
+// an error after three tries.
+func pages[T any](ctx context.Context, f *Forge, op string, call func(*sdk.Client, sdk.ListOptions) ([]T, *sdk.Response, error)) ([]T, error) {
+	for range 3 {
+		all, same, err := sweep(ctx, f, op, call)
+		if err != nil || same {
+			return all, err
+		}
+	}
+	return nil, fmt.Errorf("%s: the list changed under us three times", op)
+}
+
+// sweep is one reading. A page may be shorter than Gitea counted it, so the
+// number of pages follows from the total and the longest page seen, which at
+// worst asks for a page too many. same says that every page told one total.
+func sweep[T any](ctx context.Context, f *Forge, op string, call func(*sdk.Client, sdk.ListOptions) ([]T, *sdk.Response, error)) (all []T, same bool, err error) {
+	first, longest := 0, 1
 	for page := 1; ; page++ {
-		next := 0
+		var total, next int
 		part, err := get(ctx, f, op, func(c *sdk.Client) ([]T, *sdk.Response, error) {
 			part, resp, err := call(c, sdk.ListOptions{Page: page, PageSize: pageSize})
 			if err == nil {
@@ -141,12 +154,15 @@ func pages[T any](ctx context.Context, f *Forge, op string, call func(*sdk.Clien
 			return part, resp, err
 		})
 		if err != nil {
-			return nil, 0, err
+			return nil, false, err
+		}
+		if page == 1 {
+			first = total
 		}
 		all = append(all, part...)
 		longest = max(longest, len(part))
-		if total < 0 && next == 0 || total >= 0 && page*longest >= total {
-			return all, total, nil
+		if total != first || total < 0 && next == 0 || total >= 0 && page*longest >= total {
+			return all, total == first, nil
 		}
 	}
 }
@@ -154,6 +170,7 @@ func pages[T any](ctx context.Context, f *Forge, op string, call func(*sdk.Clien
 // pageSize is the most that Gitea gives by default.
 const pageSize = 50
 
+// count is the length of a list as the forge tells it, -1 when it does not.
 func count(h http.Header) int {
 	n, err := strconv.Atoi(h.Get("X-Total-Count"))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,36 +14,30 @@ import (
 	"mergegate/gate"
 )
 
-// PullRequests implements forge.Forge with one call for each 50 open PRs. The
-// list may change between two pages; it is read again until its length is what
-// the forge counted, and is an error after three tries.
+// PullRequests implements forge.Forge with one call for each 50 open PRs, sorted
+// by number.
+//
+// It asks for the newest first: a PR opened between two pages then pushes others
+// to a later page, where they are met again, and while the total stays the same
+// no PR that is closed can pull one over to an earlier page unseen.
 //
 // Gitea's list lags behind a push: it takes the head from refs/pull/N/head,
 // which a queue updates, while PullRequest reads the branch itself. BaseTip
 // comes from Gitea's database in the list and from git in PullRequest; both are
 // the tip once a push has returned.
 func (f *Forge) PullRequests(ctx context.Context, r gate.Repo) ([]gate.PR, error) {
-	op := "list the open pull requests of " + r.String()
-	for range 3 {
-		all, total, err := pages(ctx, f, op, func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.PullRequest, *sdk.Response, error) {
-			return c.ListRepoPullRequests(r.Owner, r.Name, sdk.ListPullRequestsOptions{ListOptions: page, State: sdk.StateOpen, Sort: "oldest"})
-		})
-		if err != nil {
-			return nil, err
-		}
-		var prs []gate.PR
-		seen := make(map[int64]bool)
-		for _, p := range all {
-			if !seen[p.Index] {
-				seen[p.Index] = true
-				prs = append(prs, f.pr(p))
-			}
-		}
-		if total < 0 || len(prs) == total {
-			return prs, nil
-		}
+	all, err := pages(ctx, f, "list the open pull requests of "+r.String(), func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.PullRequest, *sdk.Response, error) {
+		return c.ListRepoPullRequests(r.Owner, r.Name, sdk.ListPullRequestsOptions{ListOptions: page, State: sdk.StateOpen})
+	})
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("%s: the list changed under us three times", op)
+	prs := make([]gate.PR, len(all))
+	for i, p := range all {
+		prs[i] = f.pr(p)
+	}
+	slices.SortFunc(prs, func(a, b gate.PR) int { return a.Number - b.Number })
+	return slices.CompactFunc(prs, func(a, b gate.PR) bool { return a.Number == b.Number }), nil
 }
 
 // PullRequest implements forge.Forge.
@@ -100,9 +95,7 @@ func (f *Forge) pr(p *sdk.PullRequest) gate.PR {
 // reviews that are not submitted are left out. A newer review by the same
 // reviewer makes the older one dismissed.
 func (f *Forge) Reviews(ctx context.Context, r gate.Repo, n int) ([]gate.Review, error) {
-	all, _, err := pages(ctx, f, fmt.Sprintf("read the reviews of #%d of %s", n, r), func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.PullReview, *sdk.Response, error) {
-		return c.ListPullReviews(r.Owner, r.Name, int64(n), sdk.ListPullReviewsOptions{ListOptions: page})
-	})
+	all, err := f.reviews(ctx, fmt.Sprintf("read the reviews of #%d of %s", n, r), r, n)
 	if err != nil {
 		return nil, err
 	}
@@ -121,22 +114,30 @@ func (f *Forge) Reviews(ctx context.Context, r gate.Repo, n int) ([]gate.Review,
 	return out, nil
 }
 
+func (f *Forge) reviews(ctx context.Context, op string, r gate.Repo, n int) ([]*sdk.PullReview, error) {
+	return pages(ctx, f, op, func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.PullReview, *sdk.Response, error) {
+		return c.ListPullReviews(r.Owner, r.Name, int64(n), sdk.ListPullReviewsOptions{ListOptions: page})
+	})
+}
+
 // Labelled implements forge.Forge, from the PR's timeline: three calls for a
 // short one.
 //
 // Gitea pages the timeline without a total, and leaves the comments on code out
-// of a page after counting it. So an empty page is the end only when there are
-// too few such comments to fill one.
+// of a page after counting it. So an empty page is the end only when the reviews
+// have too few such comments to fill one.
 func (f *Forge) Labelled(ctx context.Context, r gate.Repo, n int, label string) (gate.User, time.Time, error) {
 	op := fmt.Sprintf("read who put %q on #%d of %s", label, n, r)
-	p, err := get(ctx, f, op, func(c *sdk.Client) (*sdk.PullRequest, *sdk.Response, error) {
-		return c.GetPullRequest(r.Owner, r.Name, int64(n))
-	})
+	reviews, err := f.reviews(ctx, op, r, n)
 	if err != nil {
 		return gate.User{}, time.Time{}, err
 	}
+	hidden := 0
+	for _, v := range reviews {
+		hidden += v.CodeCommentsCount
+	}
 	var last event
-	for page, longest, empty := 1, 1, 0; empty*longest <= p.ReviewComments; page++ {
+	for page, longest, empty := 1, 1, 0; empty == 0 || empty*longest <= hidden; page++ {
 		a, err := f.raw(ctx, op, http.MethodGet, fmt.Sprintf("%s/issues/%d/timeline?page=%d&limit=%d", repoPath(r), n, page, pageSize), nil)
 		if err != nil {
 			return gate.User{}, time.Time{}, err

@@ -26,7 +26,7 @@ func (f *Forge) Me(ctx context.Context) (gate.User, error) {
 // Repos implements forge.Forge. The owner may be a user or an organization.
 // Archived repositories are left out: nobody can write to them.
 func (f *Forge) Repos(ctx context.Context, owner string) ([]gate.Repo, error) {
-	all, _, err := pages(ctx, f, "list the repositories of "+owner, func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.Repository, *sdk.Response, error) {
+	all, err := pages(ctx, f, "list the repositories of "+owner, func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.Repository, *sdk.Response, error) {
 		return c.ListUserRepos(owner, sdk.ListReposOptions{ListOptions: page})
 	})
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 func (f *Forge) Comments(ctx context.Context, r gate.Repo, n int) ([]forge.Comment, time.Time, error) {
 	op := fmt.Sprintf("read the comments of #%d of %s", n, r)
 	var date string
-	all, _, err := pages(ctx, f, op, func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.Comment, *sdk.Response, error) {
+	all, err := pages(ctx, f, op, func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.Comment, *sdk.Response, error) {
 		part, resp, err := c.ListIssueComments(r.Owner, r.Name, int64(n), sdk.ListIssueCommentOptions{ListOptions: page})
 		if err == nil {
 			date = resp.Header.Get("Date")
@@ -106,7 +106,7 @@ func (f *Forge) SetStatus(ctx context.Context, r gate.Repo, c gate.SHA, s forge.
 
 // FindIssues implements forge.Forge.
 func (f *Forge) FindIssues(ctx context.Context, r gate.Repo, by gate.User, marker string) ([]forge.Issue, error) {
-	all, _, err := pages(ctx, f, "list the issues of "+r.String(), func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.Issue, *sdk.Response, error) {
+	all, err := pages(ctx, f, "list the issues of "+r.String(), func(c *sdk.Client, page sdk.ListOptions) ([]*sdk.Issue, *sdk.Response, error) {
 		return c.ListRepoIssues(r.Owner, r.Name, sdk.ListIssueOption{ListOptions: page,
 			State: sdk.StateOpen, Type: sdk.IssueTypeIssue, CreatedBy: by.Login})
 	})
