@@ -10,6 +10,7 @@ import (
 // gate believes, and holds the invariants of the package comment against it.
 type law struct {
 	passed    map[gate.SHA]bool         // trees that a retest really passed
+	green     map[gate.SHA]bool         // commits on which CI was green while we asked
 	approvals map[int]map[string]string // PR, person: the change their standing approval is for
 	unread    map[int]bool              // landing asked for, base not read back since
 	landed    map[string]int            // PR and change: how often we moved base for it
@@ -21,7 +22,7 @@ type law struct {
 
 func newLaw() law {
 	return law{
-		passed: map[gate.SHA]bool{}, approvals: map[int]map[string]string{}, unread: map[int]bool{},
+		passed: map[gate.SHA]bool{}, green: map[gate.SHA]bool{}, approvals: map[int]map[string]string{}, unread: map[int]bool{},
 		landed: map[string]int{}, asked: map[int]gate.Land{},
 	}
 }
@@ -39,6 +40,10 @@ func (l *law) approved(pr int, who, change string, stands bool) {
 // judge holds one step's actions against what was true when it decided.
 func (l *law) judge(w *world, in gate.Input, q gate.Queue, actions []gate.Action) {
 	w.t.Helper()
+	if f := w.queue.Flight; f != nil && f.State == gate.Testing && w.visible(f) {
+		red := func(name string) bool { return w.check(f.Candidate, name) != gate.CheckPassed }
+		l.green[f.Candidate] = l.green[f.Candidate] || !slices.ContainsFunc(w.wanted(), red)
+	}
 	confirmed := l.confirmed
 	l.confirmed = false
 	for _, a := range actions {
@@ -100,12 +105,15 @@ func (l *law) mayLand(w *world, in gate.Input, q gate.Queue, a gate.Land, confir
 
 // reallyPassed says whether everything the policy wants has passed on that tree.
 func (w *world) reallyPassed(a gate.Land) bool {
-	patterns := slices.DeleteFunc(slices.Concat(w.policy.Retest.Checks, w.required), func(p string) bool { return p == "mergegate" })
-	green := true
-	for _, p := range patterns {
-		green = green && w.check(a.Candidate, p) == gate.CheckPassed
+	if len(w.wanted()) > 0 && !w.law.green[a.Candidate] {
+		return false
 	}
-	return green && (w.policy.Retest.Command == "" && len(patterns) > 0 || w.law.passed[a.Tree])
+	return w.law.passed[a.Tree] || w.policy.Retest.Command == "" && len(w.wanted()) > 0
+}
+
+// wanted are the checks that must pass.
+func (w *world) wanted() []string {
+	return slices.DeleteFunc(slices.Concat(w.policy.Retest.Checks, w.required), func(p string) bool { return p == "mergegate" })
 }
 
 // moved looks at a merge at the moment it happens.

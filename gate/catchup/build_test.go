@@ -265,6 +265,21 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A change that moved within its file, because base grew above it, is the same.
+func TestSameChangeElsewhereInTheFile(t *testing.T) {
+	w := newWorld(t)
+	f := files{"a": lines("a", 30)}
+	root := w.commit("main", "root", f)
+	edit := func(s string) string { return strings.Replace(s, "a 20\n", "a twenty\n", 1) }
+	head := w.commit("pr", "pr", files{"a": edit(f["a"])}, root)
+	tip := w.commit("main", "tip", files{"a": lines("new", 5) + f["a"]}, root)
+	w.fetch("main", "pr")
+	candidate := w.build(Request{Base: tip, Head: head}).Candidate
+	if same, err := w.m.SameChange(t.Context(), root, head, tip, candidate); err != nil || !same {
+		t.Errorf("same = %v, %v", same, err)
+	}
+}
+
 func TestSameChange(t *testing.T) {
 	w := newWorld(t)
 	f := files{"a": lines("a", 30), "bin": "\x00\x01"}

@@ -361,7 +361,9 @@ func until(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-func number(t *testing.T) string { return fmt.Sprintf("9%d.%d", os.Getpid(), time.Now().UnixNano()%1e6) }
+func number(t *testing.T) string {
+	return fmt.Sprintf("9%d.%d", os.Getpid(), time.Now().UnixNano()%1e6)
+}
 
 func TestTimeoutKillsEverything(t *testing.T) {
 	eachRung(t, func(t *testing.T, r *Runner) {
