@@ -24,6 +24,9 @@ func (w *worker) actAll(ctx context.Context, q *queue, actions []gate.Action) ([
 		if err != nil {
 			return nil, err
 		}
+		if _, running := a.(gate.Retest); running {
+			continue // jobs answers for it
+		}
 		o.Of = a
 		done = append(done, o)
 	}

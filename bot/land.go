@@ -72,7 +72,7 @@ func (w *worker) land(ctx context.Context, q *queue, a gate.Land) (gate.Result, 
 	}
 	started := time.Now()
 	err := w.forge.Land(ctx, w.repo, landing)
-	for wait := 100 * time.Millisecond; errors.Is(err, forge.ErrBusy) && time.Since(started) < busyFor; wait *= 2 {
+	for wait := 200 * time.Millisecond; errors.Is(err, forge.ErrBusy) && time.Since(started) < busyFor; wait *= 2 {
 		pause(ctx, wait)
 		err = w.forge.Land(ctx, w.repo, landing)
 	}

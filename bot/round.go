@@ -178,10 +178,8 @@ func (w *worker) guarded(ctx context.Context) (next time.Duration, err error) {
 func (w *worker) leave() {
 	w.jobs.stop(func(gate.Retest) bool { return true })
 	w.jobs.wg.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
 	for _, q := range w.queues {
-		w.release(ctx, q)
+		w.release(context.Background(), q)
 	}
 }
 
@@ -229,19 +227,18 @@ func (w *worker) serve(ctx context.Context, q *queue) (time.Duration, error) {
 	ctx, cancel := w.whileHeld(ctx, q) // no work outlives the lease
 	defer cancel()
 	err = w.work(ctx, q)
-	if errors.As(err, &busy) {
+	switch {
+	case err == nil:
+		return w.calm(q), nil
+	case errors.As(err, &busy):
 		w.lost(q)
 		return w.deferTo(q, busy), nil
-	}
-	if errors.Is(context.Cause(ctx), lease.ErrLost) || errors.Is(err, lease.ErrLost) {
+	case errors.Is(context.Cause(ctx), lease.ErrLost) || errors.Is(err, lease.ErrLost):
 		w.lost(q)
 		w.log.Warn("the lease was lost; whatever was under way is given up and looked at afresh", "base", q.base, "err", err)
 		return time.Second, nil
 	}
-	if err != nil {
-		return 0, err
-	}
-	return w.calm(q), nil
+	return 0, err
 }
 
 // work steps until nothing is left to do that could be done now.
@@ -424,6 +421,8 @@ func (w *worker) release(ctx context.Context, q *queue) {
 	if q.held == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
 	if err := q.held.Release(ctx); err != nil {
 		w.log.Info("release the lease; it will run out by itself", "base", q.base, "err", err)
 	}

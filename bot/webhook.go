@@ -68,11 +68,10 @@ func (b *Bot) webhook(rw http.ResponseWriter, r *http.Request) {
 	rw.WriteHeader(http.StatusAccepted)
 }
 
-// hear wakes the worker. What the bot did itself is no news, except that CI
-// posts statuses with whatever account it likes.
+// hear wakes the worker. What the bot did itself is no news.
 func (w *worker) hear(e forge.Event) {
 	me := w.myself.Load()
-	if me != nil && e.Sender.ID == me.ID && e.Commit == "" && e.Branch == "" {
+	if me != nil && e.Sender.ID == me.ID {
 		return
 	}
 	w.news(e.PR)

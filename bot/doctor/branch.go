@@ -143,7 +143,7 @@ func checkRetest(r *report, b base, sandbox Sandbox) {
 		r.add(OK, b.subject(), "retest waits for "+strings.Join(t.Checks, ", "), "")
 		return
 	case sandbox.Weak():
-		r.add(Warn, b.subject(), "the retest command runs without a sandbox, and not for forks", "install bubblewrap, or use retest.checks")
+		r.add(Warn, b.subject(), "the retest command runs without a sandbox: it sees the bot's files, its token among them", "install bubblewrap, or use retest.checks")
 	default:
 		r.add(OK, b.subject(), fmt.Sprintf("retest runs a command, at most %v", t.Timeout), "")
 	}

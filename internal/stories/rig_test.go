@@ -539,3 +539,27 @@ func newProxy(t *testing.T, target string) *proxy {
 func (p *proxy) on(f func(rw http.ResponseWriter, r *http.Request, forward func() *bytes.Buffer) bool) {
 	p.meddle.Store(&f)
 }
+
+// reactions are the names of the bot's reactions to a comment.
+func (w *world) reactions(comment int64) (names []string) {
+	w.Helper()
+	var all []struct {
+		Content string `json:"content"`
+		User    struct {
+			Login string `json:"login"`
+		} `json:"user"`
+	}
+	w.api(w.alice, "GET", fmt.Sprintf("/repos/%s/issues/comments/%d/reactions", w.repo, comment), nil, &all)
+	for _, r := range all {
+		if r.User.Login == w.bot.Name {
+			names = append(names, r.Content)
+		}
+	}
+	return names
+}
+
+// ci posts a commit status as CI would.
+func (w *world) ci(sha, context, state string) {
+	w.Helper()
+	w.api(w.alice, "POST", "/repos/"+w.repo+"/statuses/"+sha, map[string]string{"context": context, "state": state}, nil)
+}
