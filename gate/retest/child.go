@@ -72,6 +72,11 @@ func Child() {
 // has ended or the bot has closed the socket, whichever is first. In a process
 // namespace, its own end is the end of every process of the test.
 func child(conn *os.File) error {
+	// The bot learns our number from the kernel, and puts us under limits
+	// before it answers.
+	if _, err := conn.Write([]byte{'\n'}); err != nil {
+		return fmt.Errorf("greet the bot: %w", err)
+	}
 	var s spec
 	if err := json.NewDecoder(conn).Decode(&s); err != nil {
 		return fmt.Errorf("read what to do: %w", err)

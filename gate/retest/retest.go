@@ -40,7 +40,10 @@
 //
 // In every rung the first process is our own (see Child). It sets resource
 // limits, gives up all capabilities, starts the shell, and tells the end over
-// a socket. When either side of the socket goes, because of a timeout or
+// a socket. Where control groups can be made (see groupParents), a test has at
+// most three quarters of the machine's memory, and 4096 processes also as root;
+// else Sandbox.Limits says what is missing. Space on the disk is limited only
+// for each file. When either side of the socket goes, because of a timeout or
 // because the bot was killed, every process of the test goes too.
 //
 // The environment is PATH, HOME, LANG, CI, MERGEGATE_BASE, MERGEGATE_CANDIDATE,
@@ -124,6 +127,9 @@ type Runner struct {
 	hide    []string
 	root    string // an empty directory, where namespaces mount their root
 
+	groups   []string // where control groups are made
+	groupErr error    // why none can be made
+
 	mu   sync.Mutex
 	live map[string]*output
 }
@@ -155,6 +161,7 @@ func newRunner(ctx context.Context, dir string, log *slog.Logger, rungs []rung) 
 	if err := os.Mkdir(r.root, 0o755); err != nil {
 		return nil, fmt.Errorf("prepare the retest directory: %w", err)
 	}
+	r.groups, r.groupErr = findGroups()
 	if err := r.probe(ctx, rungs); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -176,6 +183,7 @@ func (r *Runner) Sweep(keep time.Duration) {
 	if err := errors.Join(r.sweepLogs(before), r.pool.sweep(before)); err != nil {
 		r.warn(err)
 	}
+	sweepGroups(r.groups)
 }
 
 func (r *Runner) warn(err error) { r.log.Warn("clean up after a retest", "err", err) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -44,13 +45,16 @@ func (r *Runner) execute(ctx context.Context, s *slot, job Job, out *output) Res
 // process is a running sandbox.
 type process struct {
 	cmd     *exec.Cmd
-	conn    *os.File      // to the child; closing it ends the child and all below it
+	conn    *net.UnixConn // to the child; closing it ends the child and all below it
 	reports chan report   // closed when the child is gone
 	done    chan struct{} // closed when cmd has ended
 	pipe    *os.File      // read end of the command's output
 	copied  chan struct{} // closed when all output has been read
-	stopped bool          // by stop, which answered dead
-	dead    bool
+	group   *group
+
+	stopped     bool // stop was called, and found:
+	dead        bool
+	outOfMemory bool
 }
 
 // start starts the child and tells it what to do.
@@ -69,6 +73,16 @@ func (r *Runner) start(s *slot, job Job, out *output) (_ *process, err error) {
 	p := &process{
 		cmd: cmd, reports: make(chan report, 2), done: make(chan struct{}), copied: make(chan struct{}),
 	}
+	if r.groupErr == nil {
+		if p.group, err = newGroup(r.groups); err != nil {
+			return nil, fmt.Errorf("limit the memory: %w", err)
+		}
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.group.close())
+		}
+	}()
 	var theirs, output *os.File
 	p.conn, theirs, err = socketpair()
 	if err != nil {
@@ -100,11 +114,19 @@ func (r *Runner) start(s *slot, job Job, out *output) (_ *process, err error) {
 	return p, nil
 }
 
-// talk sends the spec and passes the reports on.
+// talk puts the child under limits, sends the spec and passes the reports on.
 func (p *process) talk(sp spec) {
 	defer close(p.reports)
-	if json.NewEncoder(p.conn).Encode(sp) != nil {
+	pid, err := greeting(p.conn)
+	if err != nil {
 		return // the child is gone, and the output says why
+	}
+	if err := p.group.add(pid); err != nil {
+		p.reports <- report{Trouble: err.Error()}
+		return
+	}
+	if json.NewEncoder(p.conn).Encode(sp) != nil {
+		return
 	}
 	for dec := json.NewDecoder(p.conn); ; {
 		var rep report
@@ -113,6 +135,25 @@ func (p *process) talk(sp spec) {
 		}
 		p.reports <- rep
 	}
+}
+
+// greeting waits for the child's first byte. The kernel adds who sent it, with
+// the number that the process has in our namespace.
+func greeting(conn *net.UnixConn) (pid int, err error) {
+	oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	_, n, _, _, err := conn.ReadMsgUnix(make([]byte, 1), oob)
+	if err != nil {
+		return 0, err
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil || len(messages) != 1 {
+		return 0, errors.Join(errors.New("no credentials came with the greeting"), err)
+	}
+	cred, err := unix.ParseUnixCredentials(&messages[0])
+	if err != nil {
+		return 0, err
+	}
+	return int(cred.Pid), nil
 }
 
 // judge waits for the first of: the command's end, its limits, the context.
@@ -143,26 +184,35 @@ func (p *process) await(ctx context.Context, limit <-chan time.Time, job Job, ou
 	select {
 	case rep, ok := <-p.reports:
 		if !ok {
-			return broken(ctx, p.silence("the sandbox ended without a result", out))
+			err := p.silence("the sandbox ended without a result", out)
+			if p.outOfMemory {
+				return killed("out of memory (limit %d MiB)", memoryLimit()>>20)
+			}
+			return broken(ctx, err)
 		}
 		p.stop() // now all output is there
 		select {
 		case <-out.full:
-			return tooMuch()
+			return killed("more than %d MiB of output", maxOutput>>20)
 		default:
-			return verdict(rep, out.bytes())
 		}
+		res := verdict(rep, out.bytes())
+		if res.Verdict == Failed && p.outOfMemory {
+			res.Why = killed("out of memory (limit %d MiB)", memoryLimit()>>20).Why
+		}
+		return res
 	case <-limit:
 		return Result{Verdict: TimedOut, Exit: -1, Why: "timed out after " + plain(job.Timeout)}
 	case <-out.full:
-		return tooMuch()
+		return killed("more than %d MiB of output", maxOutput>>20)
 	case <-ctx.Done():
 		return broken(ctx, ctx.Err())
 	}
 }
 
-func tooMuch() Result {
-	return Result{Verdict: Failed, Exit: -1, Why: fmt.Sprintf("killed: more than %d MiB of output", maxOutput>>20)}
+// killed is the result of a command that used too much of something.
+func killed(format string, limit int64) Result {
+	return Result{Verdict: Failed, Exit: -1, Why: "killed: " + fmt.Sprintf(format, limit)}
 }
 
 // silence explains a child that went without a word by what it wrote last.
@@ -194,6 +244,8 @@ func (p *process) stop() bool {
 	_ = p.pipe.SetReadDeadline(time.Now().Add(killGrace / 4))
 	<-p.copied
 	p.pipe.Close()
+	p.outOfMemory = p.group.outOfMemory()
+	p.dead = p.group.close() == nil && p.dead // a group with processes cannot be deleted
 	return p.dead
 }
 
@@ -264,17 +316,23 @@ func plain(d time.Duration) string {
 	return s
 }
 
-// socketpair is a connected pair of sockets; ours can be closed while it is read.
-func socketpair() (ours, theirs *os.File, err error) {
+// socketpair is a connected pair of sockets. Ours is told who sends.
+func socketpair() (ours *net.UnixConn, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err
 	}
+	f := os.NewFile(uintptr(fds[0]), "ours")
+	defer f.Close() // FileConn duplicates it
 	theirs = os.NewFile(uintptr(fds[1]), "theirs")
-	if err := unix.SetNonblock(fds[0], true); err != nil {
-		unix.Close(fds[0])
+	if err := unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
 		theirs.Close()
 		return nil, nil, err
 	}
-	return os.NewFile(uintptr(fds[0]), "ours"), theirs, nil
+	conn, err := net.FileConn(f)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return conn.(*net.UnixConn), theirs, nil
 }

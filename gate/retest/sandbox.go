@@ -268,6 +268,13 @@ func (r *Runner) probe(ctx context.Context, rungs []rung) error {
 			found.Passed = append(found.Passed, fmt.Sprintf("%s does not work here: %v", rg.name, err))
 			continue
 		}
+		if rg.weak {
+			// At least the bot's memory and environment can be closed to its
+			// own user. The price: user namespaces cannot be set up after this.
+			if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+				return fmt.Errorf("hide the bot's memory: %w", err)
+			}
+		}
 		found.Name, found.weak = rg.name, rg.weak
 		found.Limits = r.missing()
 		r.sandbox = found
@@ -278,7 +285,10 @@ func (r *Runner) probe(ctx context.Context, rungs []rung) error {
 
 // missing lists the limits that cannot be kept.
 func (r *Runner) missing() []string {
-	missing := []string{"no limit on memory (the kernel kills tests before the bot)"}
+	if r.groupErr == nil {
+		return nil
+	}
+	missing := []string{fmt.Sprintf("no limit on memory (%v), but the kernel kills tests before the bot", r.groupErr)}
 	if os.Getuid() == 0 {
 		missing = append(missing, "no limit on processes for root: run mergegate as an ordinary user")
 	}

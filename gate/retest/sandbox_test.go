@@ -1,0 +1,165 @@
+package retest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// An evil test looks for secrets and for a way out. Each probe that succeeds
+// prints a line with ESCAPED.
+func TestNoWayOut(t *testing.T) {
+	if _, err := os.Stat("/bin/bash"); err != nil {
+		t.Skip("this machine has no /bin/bash, whose /dev/tcp the test connects with")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	eachRung(t, func(t *testing.T, r *Runner) {
+		g := newRepo(t)
+		secret := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(secret, []byte(canary), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		probes := map[string]string{
+			"environ": `cat /proc/[0-9]*/environ /proc/$PPID/environ /proc/1/environ 2>/dev/null | grep -q ` + canary,
+			"memory":  `head -c 1 /proc/$FIRST/maps | grep -q . || readlink /proc/$FIRST/fd/3`,
+			"bot":     fmt.Sprintf(`kill -0 %d 2>/dev/null`, os.Getpid()),
+			"token":   `grep -q ` + canary + ` ` + secret,
+			"mirror":  `ls ` + g.dir.Path,
+			"logs":    `ls ` + r.dir,
+			"shadow":  `test -e /etc/shadow || test -e /etc/ssh || test -e /etc/gitconfig || test -e /root || test -e /var/run/docker.sock`,
+			"write":   `touch /usr/evil /evil /etc/evil /run/mergegate /bin/sh`,
+			"kernel":  `test -w /proc/sys/kernel/core_pattern || test -w /proc/sysrq-trigger || test -e /sys/kernel || find /proc "(" -path "/proc/[0-9]*" -o -path /proc/pressure ")" -prune -o -type f -writable -print | grep .`,
+			"device":  `ls /dev/vda /dev/sda /dev/mem /dev/kmsg`,
+			"connect": fmt.Sprintf(`bash -c '</dev/tcp/127.0.0.1/%d'`, listener.Addr().(*net.TCPAddr).Port),
+			"route":   `bash -c 'exec 3<>/dev/udp/169.254.169.254/80 && echo x >&3'`,
+			"resolv":  `test -e /etc/resolv.conf`,
+			"mount":   `mount -t tmpfs x /tmp || unshare -m true`,
+			"caps":    `grep -q 'Cap[IPEA][a-z]*:.*[1-9a-f]' /proc/self/status`,
+			"setuid":  `grep -q 'NoNewPrivs:.*0' /proc/self/status`,
+			"git":     `test -e .git || test -e ../.git || test -e ../index`,
+			"tty":     `(: </dev/tty)`,
+		}
+		var script strings.Builder
+		script.WriteString("FIRST=$(awk '{print $4}' /proc/$$/stat)\n")
+		for name, probe := range probes {
+			fmt.Fprintf(&script, "if { %s; } >/dev/null 2>&1; then echo 'ESCAPED %s'; fi\n", probe, name)
+		}
+		script.WriteString("echo finished\n")
+		res := r.Run(t.Context(), g.job(script.String()))
+		text := log(t, r, res)
+		if !strings.HasSuffix(text, "finished\n") || res.Verdict != Passed {
+			t.Fatalf("%s %q: %s", res.Verdict, res.Why, text)
+		}
+		if r.Sandbox().Weak() {
+			// What even this rung keeps.
+			for _, name := range []string{"environ", "caps", "setuid", "tty", "memory"} {
+				if strings.Contains(text, "ESCAPED "+name+"\n") {
+					t.Errorf("without a sandbox: ESCAPED %s", name)
+				}
+			}
+			if !strings.Contains(text, "ESCAPED connect") || !strings.Contains(text, "ESCAPED token") {
+				t.Errorf("the probes do not work: even without a sandbox they found only\n%s", text)
+			}
+		} else if text != "finished\n" {
+			t.Error(text)
+		}
+	})
+}
+
+func TestNetworkWhenAsked(t *testing.T) {
+	if _, err := os.Stat("/bin/bash"); err != nil {
+		t.Skip("this machine has no /bin/bash, whose /dev/tcp the test connects with")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	eachRung(t, func(t *testing.T, r *Runner) {
+		job := newRepo(t).job(fmt.Sprintf(`bash -c '</dev/tcp/127.0.0.1/%d'`, listener.Addr().(*net.TCPAddr).Port))
+		job.Network = true
+		if res := r.Run(t.Context(), job); res.Verdict != Passed {
+			t.Errorf("%s %q: %s", res.Verdict, res.Why, res.Tail)
+		}
+	})
+}
+
+// Tests talk to servers of their own over the loopback device.
+func TestLoopbackInside(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("this machine has no python3, which plays the server")
+	}
+	eachRung(t, func(t *testing.T, r *Runner) {
+		job := newRepo(t).job(`python3 -c '
+import socket
+for family, host in (socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "localhost"):
+    s = socket.socket(family); s.bind((host, 0)); s.listen()
+    socket.create_connection(s.getsockname())
+'`)
+		if res := r.Run(t.Context(), job); res.Verdict != Passed {
+			t.Errorf("%s %q: %s", res.Verdict, res.Why, res.Tail)
+		}
+	})
+}
+
+func TestLadderFallsWithAReason(t *testing.T) {
+	gitPath, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	if err := os.Symlink(gitPath, filepath.Join(bin, "git")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin)
+	rungs := ladder()
+	s := runner(t, t.TempDir(), rungs).Sandbox()
+	if s.Name == "bubblewrap" || len(s.Passed) == 0 || s.Passed[0] != "bubblewrap does not work here: bwrap is not installed" {
+		t.Errorf("%v", s)
+	}
+	// A kernel that refuses user namespaces.
+	rungs[1].command = func(v view) (*exec.Cmd, error) {
+		cmd, err := namespaces(v)
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_PIDFD | unix.CLONE_DETACHED // EINVAL
+		return cmd, err
+	}
+	s = runner(t, t.TempDir(), rungs).Sandbox()
+	if s.Name != "none" || !s.Weak() || len(s.Passed) != 2 || !strings.Contains(s.String(), "not run for forks") {
+		t.Errorf("%v", s)
+	}
+	t.Log(s)
+}
+
+// Root has rights that would hide a mistake, so the tests run once more as an ordinary user.
+func TestUnprivileged(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the other tests already run as an ordinary user")
+	}
+	dir := t.TempDir()
+	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(dir, "retest.test")
+	if out, err := exec.Command("cp", "/proc/"+fmt.Sprint(os.Getpid())+"/exe", binary).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	cmd := exec.Command(binary, "-test.run=^(TestVerdicts|TestNoWayOut|TestTimeout.*|TestNothing.*|TestKilledBot|TestDirty.*|TestProcess.*|TestTrash.*)$", "-test.short")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("as uid 65534: %v\n%s", err, out)
+	}
+}
