@@ -126,6 +126,20 @@ func TestDisabledBranchIsLeftAlone(t *testing.T) {
 	}
 }
 
+func TestCheckExplainsTheForgesRules(t *testing.T) {
+	d, f := healthy(t)
+	f.branch.RequiredApprovals, f.branch.BlockOutdated, f.info.Methods = 2, true, []gate.Method{gate.Merge}
+	all, bad, fine := check(t, d)
+	if !fine || len(bad) > 0 {
+		t.Errorf("fine %v, not ok: %v", fine, bad)
+	}
+	for _, want := range []string{"lands by merge, and the forge refuses heads that are behind", "the forge asks for 2 approvals, the policy for 1: requests wait for 2"} {
+		if !strings.Contains(strings.Join(all, "\n"), want) {
+			t.Errorf("nothing about %q in:\n%s", want, strings.Join(all, "\n"))
+		}
+	}
+}
+
 func TestPatternOfBranches(t *testing.T) {
 	for pattern, want := range map[string]string{
 		"*":         "ok    work acme/widgets main: lands by fast-forward",

@@ -55,7 +55,12 @@ func (f *fake) Repository(_ context.Context, r gate.Repo) (forge.Repository, err
 	return f.info, nil
 }
 
-func (f *fake) Branch(context.Context, gate.Repo, string) (forge.Branch, error) { return f.branch, nil }
+func (f *fake) Branch(_ context.Context, _ gate.Repo, name string) (forge.Branch, error) {
+	if name != "main" {
+		return forge.Branch{}, forge.ErrNotFound
+	}
+	return f.branch, nil
+}
 
 func (f *fake) GitAuth(context.Context, gate.Repo) (string, error) { return "", nil }
 
