@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,6 +77,30 @@ func TestNoWayOut(t *testing.T) {
 			t.Error(text)
 		}
 	})
+}
+
+// A bot that is installed under /opt keeps its secrets there.
+func TestPrivateDirectoriesAreCovered(t *testing.T) {
+	eachRung(t, func(t *testing.T, r *Runner) {
+		if r.Sandbox().Weak() {
+			t.Skip("without a sandbox nothing can be hidden")
+		}
+		r.hide = []string{"/usr/share"}
+		res := r.Run(t.Context(), newRepo(t).job("ls -A /usr/share"))
+		if res.Verdict != Passed || res.Tail != "" {
+			t.Errorf("%s %q: the test sees %q", res.Verdict, res.Why, res.Tail)
+		}
+	})
+	if dirs := private("/"); !slices.Contains(dirs, "/") || !slices.Contains(dirs, must(os.Getwd())) {
+		t.Errorf("private directories: %v, want the given one and the current one", dirs)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func TestNetworkWhenAsked(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 // dirt is what a test may do to its tree. It ends green.
 const dirt = `
 exec 2>&1
-touch -r same /tmp/ref; echo EVIL! > same; touch -r /tmp/ref same          # same size, same mtime
+touch -r inplace $HOME/ref; echo EVIL! > inplace; touch -r $HOME/ref inplace   # same inode, size and mtime
 cp -p same copy; echo EVIL! > copy; touch -r same copy; mv copy same
 rm gone; rm -r dir/all
 mv a swap; mv b a; mv swap b
@@ -30,9 +30,9 @@ ln hard another-link
 rm link; ln -s /etc/passwd link
 rm was-file; mkdir was-file; echo EVIL > was-file/x
 rm -r was-dir; ln -s /tmp was-dir
-mv moved /tmp/away; mkdir moved; echo EVIL! > moved/file
+mv moved $HOME/away; mkdir moved; echo EVIL! > moved/file
 mkdir -p new/deep/er; echo EVIL > new/deep/er/x; chmod 000 new/deep new
-mkdir -p .git/hooks; printf '[core]\nfsmonitor = touch /tmp/pwned; false\n[filter "x"]\nclean = touch /tmp/pwned\n' > .git/config
+mkdir -p .git/hooks; printf '[core]\nfsmonitor = touch /tmp/mergegate-pwned; false\n[filter "x"]\nclean = touch /tmp/mergegate-pwned\n' > .git/config
 echo '* filter=x text eol=crlf' > .gitattributes
 echo '* filter=x' > dir/.gitattributes
 echo EVIL > module/x; rmdir vendor/module
@@ -45,7 +45,7 @@ true
 
 func dirtyFiles() map[string]string {
 	return map[string]string{
-		"same": "GOOD!\n", "gone": "x\n", "dir/all/1": "1\n", "dir/all/2": "2\n", "dir/stays": "s\n", "a": "a\n", "b": "b\n",
+		"same": "GOOD!\n", "inplace": "GOOD!\n", "gone": "x\n", "dir/all/1": "1\n", "dir/all/2": "2\n", "dir/stays": "s\n", "a": "a\n", "b": "b\n",
 		"plain": "p\n", "locked": "l\n", "hard": "h\n", "link@": "same", "was-file": "f\n", "was-dir/x/y": "y\n",
 		"moved/file": "GOOD!\n", "moved/sub/file": "m\n", "kept/file": "k\n", "run*": "#!/bin/sh\n", "dangling@": "/nowhere/at/all",
 		"module#": strings.Repeat("1", 40), "vendor/module#": strings.Repeat("2", 40),
@@ -92,7 +92,7 @@ func TestDirtyTreeIsCleanForTheNextRun(t *testing.T) {
 		if err != nil || len(slots) != 1 {
 			t.Errorf("work trees: %v %v, want one, used again", slots, err)
 		}
-		if pwned, _ := filepath.Glob("/tmp/pwned"); pwned != nil {
+		if pwned, _ := filepath.Glob("/tmp/mergegate-pwned"); pwned != nil {
 			t.Error("git executed what a test had configured")
 		}
 		r.pool.wg.Wait()
