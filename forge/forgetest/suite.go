@@ -206,6 +206,9 @@ func testLabels(t *testing.T, w World) {
 	if p := s.read(t, s.pr); p.Has("merge") || !p.Has("wip") {
 		t.Errorf("labels %v, want wip", p.Labels)
 	}
+	if by, _, err := s.f.Labelled(s.ctx, s.r, s.pr, "merge"); err != nil || by != s.author {
+		t.Errorf("taken off by the bot: put on last by %v, %v; want %v", by, err, s.author)
+	}
 	must(t, s.f.AddLabel(s.ctx, s.r, s.pr, "merge"))
 	me, err := s.f.Me(s.ctx)
 	must(t, err)
@@ -344,6 +347,10 @@ func testIssues(t *testing.T, w World) {
 	must(t, err)
 	if len(found) != 2 || found[0] != first || found[1] != second || first.Title != "Merge queue" || first.By != me || !first.Open {
 		t.Errorf("found %+v; want %+v, then %+v", found, first, second)
+	}
+	reused := gate.User{ID: me.ID + 1<<40, Login: me.Login}
+	if found, err := s.f.FindIssues(s.ctx, s.r, reused, marker); err != nil || len(found) != 0 {
+		t.Errorf("our login under another id owns %v, %v", found, err)
 	}
 	for range 2 {
 		must(t, s.f.EditIssue(s.ctx, s.r, first.Number, "one waits\n"+marker))

@@ -89,6 +89,34 @@ func TestUnusualHeads(t *testing.T) {
 	}
 }
 
+// TestBaseTipIsLive: what the list and the single read call the base's tip is the
+// tip, at once after a push and after a landing.
+func TestBaseTipIsLive(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	r := w.Repo(t)
+	author := w.Person(t, r, gate.RoleWrite)
+	root := tip(t, w.forge, r, "main")
+	w.Push(t, r, root, map[string]string{"b.txt": "b\n"}, "waiting")
+	waiting := w.Open(t, r, author, "waiting", "main", "Add b")
+	look := func(when string, want gate.SHA) {
+		t.Helper()
+		one, err := w.forge.PullRequest(ctx, r, waiting)
+		check(t, err)
+		all, err := w.forge.PullRequests(ctx, r)
+		check(t, err)
+		if one.BaseTip != want || all[0].BaseTip != want {
+			t.Errorf("%s: base tip %s alone, %s in the list; want %s", when, one.BaseTip, all[0].BaseTip, want)
+		}
+	}
+	look("at first", root)
+	pushed := w.Push(t, r, root, map[string]string{"a.txt": "a\n"}, "main")
+	look("after a push", pushed)
+	head := w.Push(t, r, pushed, map[string]string{"c.txt": "c\n"}, "landing")
+	n := w.Open(t, r, author, "landing", "main", "Add c")
+	check(t, landWhenReady(t, w.forge, r, forge.Landing{PR: n, Base: "main", Tip: pushed, Head: head, Method: gate.FastForward}))
+	look("after a landing", head)
+}
+
 // TestReviewHistory: a newer review, a dismissal and a request for a review.
 func TestReviewHistory(t *testing.T) {
 	w := newWorld(t)
@@ -165,10 +193,10 @@ func TestLabelNames(t *testing.T) {
 
 	w.Push(t, r, tip(t, w.forge, r, "main"), map[string]string{"a.txt": "a\n"}, "feature")
 	n := w.Open(t, r, gate.User{Login: w.owner.Name}, "feature", "main", "Add a")
+	check(t, w.forge.AddLabel(ctx, r, n, "shared"))
 	if err := w.forge.AddLabel(ctx, r, n, "missing"); !errors.Is(err, forge.ErrNotFound) {
 		t.Errorf("a label that does not exist: %v", err)
 	}
-	check(t, w.forge.AddLabel(ctx, r, n, "shared"))
 	check(t, w.forge.AddLabel(ctx, r, n, "twice"))
 	check(t, w.forge.RemoveLabel(ctx, r, n, "twice"))
 	p, err := w.forge.PullRequest(ctx, r, n)
