@@ -25,7 +25,7 @@ func (w *worker) reread(ctx context.Context, q *queue, p *pull) error {
 	if err != nil {
 		return fmt.Errorf("read #%d: %w", p.pr.Number, err)
 	}
-	p.pr = pr
+	p.update(pr)
 	tip := pr.BaseTip
 	if tip == "" || pr.Base != q.base {
 		b, err := w.forge.Branch(ctx, w.repo, q.base)
@@ -72,7 +72,7 @@ func (w *worker) land(ctx context.Context, q *queue, a gate.Land) (gate.Result, 
 	}
 	started := time.Now()
 	err := w.forge.Land(ctx, w.repo, landing)
-	for wait := 200 * time.Millisecond; errors.Is(err, forge.ErrBusy) && time.Since(started) < busyFor; wait *= 2 {
+	for wait := 300 * time.Millisecond; errors.Is(err, forge.ErrBusy) && time.Since(started) < busyFor; wait *= 2 {
 		pause(ctx, wait)
 		err = w.forge.Land(ctx, w.repo, landing)
 	}

@@ -37,7 +37,9 @@ type pull struct {
 	poison    string // why gate cannot digest it
 
 	read   bool      // comments and reviews were read since we took the lease
-	seen   time.Time // PR.Updated at that time
+	seen   time.Time // PR.Updated when they were last read
+	readAt time.Time // when that was
+	first  time.Time // when this PR.Updated was first seen
 	shown  forge.Status
 	on     gate.SHA // the commit it was shown on
 	state  gate.State
@@ -177,7 +179,7 @@ func (w *worker) look(ctx context.Context) error {
 		if dirty[pr.Number] {
 			p.seen = time.Time{}
 		}
-		p.pr = pr
+		p.update(pr)
 	}
 	for n, p := range w.prs {
 		switch {
@@ -191,7 +193,7 @@ func (w *worker) look(ctx context.Context) error {
 				pr = p.pr
 				pr.Open = false
 			}
-			p.pr = pr
+			p.update(pr)
 		default:
 			delete(w.prs, n)
 		}
@@ -330,7 +332,25 @@ func (w *worker) peek(ctx context.Context, q *queue) error {
 	return nil
 }
 
-func (p *pull) changed() bool { return !p.seen.Equal(p.pr.Updated) }
+// grain is how long a forge's "updated" may stay the same although something
+// happens: forges count whole seconds.
+const grain = 2 * time.Second
+
+func (p *pull) update(pr gate.PR) {
+	if !pr.Updated.Equal(p.pr.Updated) {
+		p.first = time.Now()
+	}
+	p.pr = pr
+}
+
+// changed says whether the PR must be looked at closely again: it was updated, or
+// it was read so soon after an update that another one in the same second would
+// not show.
+func (p *pull) changed() bool {
+	return !p.seen.Equal(p.pr.Updated) || p.racy() && time.Since(p.first) >= grain
+}
+
+func (p *pull) racy() bool { return p.readAt.Sub(p.first) < grain }
 
 // due says whether a round could change anything: something differs from what was
 // seen when the last round came to rest, or its time has come.
@@ -338,8 +358,12 @@ func (w *worker) due(q *queue) bool {
 	if q.held != nil || len(w.unsaved(q)) > 0 {
 		return true
 	}
-	if len(w.mine(q)) == 0 {
+	mine := w.mine(q)
+	if len(mine) == 0 {
 		return false
+	}
+	if slices.ContainsFunc(mine, (*pull).changed) {
+		return true
 	}
 	return q.rest != w.signature(q)
 }
@@ -349,7 +373,7 @@ func (w *worker) signature(q *queue) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, q.tip, q.badRules, q.frozen, w.info.Methods, q.branch.RequiredApprovals, q.branch.RequiredChecks)
 	for _, p := range w.mine(q) {
-		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, p.pr.Updated.Unix(), p.seen.Unix(), len(p.commands))
+		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, len(p.commands), p.reviews)
 	}
 	return b.String()
 }
@@ -382,7 +406,7 @@ func (w *worker) observe(ctx context.Context, q *queue) error {
 // read reads one PR's comments (our record and new commands are in them), its
 // reviews, and who set the label.
 func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
-	n, at := p.pr.Number, p.pr.Updated
+	n, at, begun := p.pr.Number, p.pr.Updated, time.Now()
 	comments, _, err := w.forge.Comments(ctx, w.repo, n)
 	if err != nil {
 		return fmt.Errorf("read the comments of #%d: %w", n, err)
@@ -418,7 +442,7 @@ func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
 	if err := w.ownPush(ctx, q, p); err != nil {
 		return err
 	}
-	p.seen = at
+	p.seen, p.readAt = at, begun
 	return nil
 }
 

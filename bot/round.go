@@ -462,6 +462,11 @@ func (w *worker) rested(ctx context.Context, q *queue) error {
 
 // calm says when the queue wants to be looked at again without news.
 func (w *worker) calm(q *queue) time.Duration {
+	for _, p := range w.prs {
+		if p.pr.Base == q.base && p.seen.Equal(p.pr.Updated) && p.racy() {
+			return max(grain-time.Since(p.first), 10*time.Millisecond)
+		}
+	}
 	if q.flight.Flight == nil {
 		for _, p := range w.prs {
 			if p.pr.Base == q.base && p.record.State.Active() {

@@ -146,7 +146,7 @@ func (w *worker) upsert(ctx context.Context, p *pull, body string) error {
 	}
 	p.sticky = c.ID
 	if p.seen.Equal(p.pr.Updated) {
-		p.pr.Updated, p.seen = c.Updated, c.Updated // our own comment is no news
+		p.pr.Updated, p.seen, p.first = c.Updated, c.Updated, time.Now() // our own comment is no news
 	}
 	return nil
 }

@@ -28,6 +28,9 @@ type Line struct {
 func Lines(q Queue, in Input) []Line {
 	var flight, queued, waiting, ended []Facts
 	for _, f := range Order(in.PRs) {
+		if q.Flight != nil && q.Flight.PR == f.PR.Number && f.Record.State.Active() {
+			f.Record.State, f.Record.Since = q.Flight.State, q.Flight.Since // records are saved less often
+		}
 		switch s := f.Record.State; {
 		case s.flying():
 			flight = append(flight, f)

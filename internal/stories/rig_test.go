@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -283,17 +284,17 @@ func (w *world) sticky(n int) string {
 	if len(out) > 1 {
 		w.Fatalf("#%d has %d comments by mergegate:\n%s", n, len(out), strings.Join(out, "\n-----\n"))
 	}
-	return strings.Join(out, "")
+	return html.UnescapeString(strings.Join(out, "")) // as people read it
 }
 
-// status is mergegate's newest commit status on a commit: "state: text".
+// status is mergegate's commit status on a commit: "state: text".
 func (w *world) status(sha string) string {
 	w.Helper()
-	var all []struct {
-		Context, Status, Description string
+	var combined struct {
+		Statuses []struct{ Context, Status, Description string }
 	}
-	w.api(w.alice, "GET", "/repos/"+w.repo+"/commits/"+sha+"/statuses?sort=recentupdate", nil, &all)
-	for _, s := range all {
+	w.api(w.alice, "GET", "/repos/"+w.repo+"/commits/"+sha+"/status", nil, &combined)
+	for _, s := range combined.Statuses {
 		if s.Context == "mergegate" {
 			return s.Status + ": " + s.Description
 		}
@@ -307,7 +308,7 @@ func (w *world) until(what string, ok func() bool) {
 	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
-			w.Fatalf("gave up waiting for %s\n%s", what, w.logs())
+			w.Fatalf("gave up waiting for %s\n#1 says: %s\n%s", what, w.sticky(1), w.logs())
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -328,7 +329,7 @@ func (w *world) landed(n int) pullRequest {
 func (w *world) dropped(n int, why string) {
 	w.Helper()
 	w.until(fmt.Sprintf("#%d to be dropped because of %q", n, why), func() bool {
-		return strings.Contains(w.sticky(n), why) && !w.pr(n).labelled() && strings.Contains(w.sticky(n), "To ask again")
+		return strings.Contains(w.sticky(n), why) && !w.pr(n).labelled() && strings.Contains(w.sticky(n), "sk again")
 	})
 	if pr := w.pr(n); pr.Merged {
 		w.Fatalf("#%d was merged", n)
