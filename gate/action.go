@@ -73,7 +73,9 @@ type Input struct {
 	Frozen    *Freeze
 	PRs       []Facts
 	CI        []Check // of the candidate of the Queue given with it; believed only while that is Testing
-	Done      []Outcome
+	// Done is what came of the last step's actions. A retest's verdict may come
+	// later; what Confirm, Land and Inspect found is handed over once, in the next step.
+	Done []Outcome
 }
 
 // Action is something to do. Actions are compared with ==: an outcome names its

@@ -26,9 +26,14 @@
 //   - A verdict that is missing, broken or empty is never a pass.
 //   - A request in a final state is revived only by somebody asking again.
 //   - The same facts give the same actions; doing an action twice is doing it once.
-//   - After a landing was asked for, nothing is asked for again before base has
-//     been read back.
-//   - A landing that is not what was tested freezes the queue.
+//   - After a landing was asked for, nothing else is done with the PR before base
+//     has been read back: not after a crash, and not when the lease is lost with
+//     the queue in it, because the record says Landing and what was tested.
+//   - A landing that is not what was tested freezes the queue, and is not done
+//     with before the freeze is there to see.
+//   - A frozen queue takes in the verdict it waits for, and does nothing else.
+//   - What CI says counts for the candidate it was asked about, and our own status
+//     never counts.
 //
 // The package never does I/O, never looks at a clock, never logs and imports
 // only the standard library.

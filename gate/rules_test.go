@@ -171,12 +171,16 @@ func TestLines(t *testing.T) {
 	w := newWorld(t)
 	for _, event := range []string{
 		"open 1 a m0", "approve 1 bob", "open 2 b m0", "approve 2 bob", "open 3 c m0", "open 4 d m0", "approve 4 bob", "conflict d", "main m1",
-		"label 4 cat", "run", "label 2 cat", "mood verdict=running", "run", "label 3 cat", "label 1 bob", "run", "say 2 mia freeze release day", "run",
+		"label 4 cat", "run", "label 2 cat", "until build", "wait 1m", "mood verdict=running", "run", "label 3 cat", "label 1 bob", "run", "say 2 mia freeze release day", "run",
 	} {
 		w.happen(event)
 	}
 	var got []string
-	for _, l := range gate.Lines(w.queue, w.input()) {
+	lines := gate.Lines(w.queue, w.input())
+	if since := w.queue.Flight.Since; !lines[0].Since.Equal(since) {
+		t.Errorf("it is tested since %v, but people see %v", since, lines[0].Since)
+	}
+	for _, l := range lines {
 		got = append(got, strings.Join([]string{
 			"#" + string(rune('0'+l.PR)), string(l.State), string(rune('0' + l.Position)), "of", string(rune('0' + l.Length)),
 			string(l.Candidate), string(l.Tip), strings.Join(l.Why, ";"), l.Frozen, l.By,

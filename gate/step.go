@@ -206,8 +206,7 @@ func (s *step) request(e *entry, r Request) {
 // notesGone ends a request whose record somebody deleted or changed.
 const notesGone = "my notes on this request are gone, so I do not know who asked for which commit. Ask again"
 
-// listen takes in what people said: commands, approvals, the label. Without a
-// policy nobody knows what the label is called and who may ask how.
+// listen takes in what people said: commands, approvals, the label.
 func (s *step) listen(e *entry) {
 	for _, c := range e.Commands {
 		if c.Comment <= e.before.Command {
@@ -217,10 +216,7 @@ func (s *step) listen(e *entry) {
 		s.obey(e, c)
 	}
 	p, r := s.in.Policy, &e.Record
-	if s.in.PolicyErr != "" {
-		return
-	}
-	if p.Trigger.Approval && e.PR.Open && !r.State.Active() && !r.Is(e.PR.Head) {
+	if p.Trigger.Approval && s.in.PolicyErr == "" && e.PR.Open && !r.State.Active() && !r.Is(e.PR.Head) {
 		need := max(1, p.Require.Approvals, e.RequiredApprovals)
 		if ok, against := Approvals(e.PR, *r, e.Reviews); len(ok) >= need && len(against) == 0 {
 			s.request(e, Request{By: ok[len(ok)-1], At: s.in.Now, Via: ByApproval, Base: e.PR.Base})

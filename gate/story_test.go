@@ -71,9 +71,12 @@ func tell(t *testing.T, story string) string {
 //	methods M,M          what the repository allows
 //	open N CHANGE BASE   ann opens a PR
 //	fork N               its branch cannot be pushed to
+//	refuse N             nothing can be built from it
+//	busy N, readable N   the bot cannot read it just now
 //	say N WHO TEXT       a command
 //	mood KEY=VALUE       verdict, why, land, push, publish: how the world answers
 //	ci NAME STATE [C]    what CI says, of every commit or of one
+//	main C, main-empty C somebody pushes to main
 //	until ACTION         work up to the moment before it
 //	run                  work until there is nothing left to do
 //	crash, lose-lease    the bot dies; the lock comment is deleted as well
@@ -101,6 +104,10 @@ func (w *world) happen(event string) {
 		p.MayPush = false
 	case "dismiss-on-push":
 		p.dismiss = "a push would dismiss its approvals"
+	case "refuse":
+		p.refused = "it has no history in common with main"
+	case "busy", "readable":
+		w.busy[n] = word == "busy"
 	case "approve":
 		w.approve(n, args[1], p.Head)
 	case "approve-old":
@@ -131,6 +138,10 @@ func (w *world) happen(event string) {
 		w.people[args[0]].role = map[string]gate.Role{"none": gate.RoleNone, "read": gate.RoleRead, "write": gate.RoleWrite}[args[1]]
 	case "main":
 		w.handPush(args[0])
+	case "main-empty":
+		c := gate.SHA(args[0])
+		w.commits[c] = commit{w.tip(), args[0], w.commits[w.tip()].tree}
+		w.base = append(w.base, c)
 	case "merge-by-hand":
 		w.handMerge(n)
 	case "say":

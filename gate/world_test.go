@@ -76,6 +76,7 @@ type pull struct {
 	sticky   []byte
 	merged   merged
 	dismiss  string // why its branch must not be pushed to
+	refused  string // why nothing can be built from it
 }
 
 type merged struct {
@@ -261,6 +262,8 @@ func (w *world) build(a gate.Build) gate.Built {
 	head := w.commits[a.Head]
 	mark := map[gate.Method]string{gate.Rebase: "+", gate.Merge: "*", gate.Squash: "~"}[a.How]
 	switch {
+	case w.prs[a.PR].refused != "":
+		return gate.Built{Refused: w.prs[a.PR].refused}
 	case w.holds(a.Base, head.change):
 		return gate.Built{InBase: true}
 	case head.parent == a.Base:
@@ -301,6 +304,7 @@ func (w *world) input() gate.Input {
 	for _, n := range slices.Sorted(maps.Keys(w.prs)) {
 		p := w.prs[n]
 		f := gate.Facts{PR: w.seen.prs[n], Record: p.record, Reviews: slices.Clone(p.reviews), Busy: w.busy[n]}
+		f.Record.Same = append(make([]gate.SHA, 0, len(p.record.Same)+1), p.record.Same...) // with room behind it
 		for _, c := range p.commands {
 			if c.Comment > p.record.Command {
 				f.Commands = append(f.Commands, c)
@@ -347,6 +351,11 @@ func (w *world) step() bool {
 	in := w.input()
 	before := flat(w.queue, in)
 	q, changed, actions := gate.Step(w.queue, in)
+	for _, f := range in.PRs {
+		if s := f.Record.Same; slices.ContainsFunc(s[len(s):cap(s)], func(c gate.SHA) bool { return c != "" }) {
+			w.t.Fatalf("Step wrote behind a slice of its input: %q", s[:cap(s)])
+		}
+	}
 	if after := flat(w.queue, in); after != before {
 		w.t.Fatalf("Step changed its input:\n%s\n%s", before, after)
 	}
