@@ -209,7 +209,6 @@ func (w *worker) publishCandidate(ctx context.Context, q *queue, a gate.Publish)
 			return "", err
 		}
 	}
-	w.prs[a.PR].published = true
 	return gate.Done, nil
 }
 

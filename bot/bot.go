@@ -178,9 +178,9 @@ func (b *Bot) mirrorDir(r gate.Repo) string {
 	return filepath.Join(b.cfg.DataDir, "mirrors", r.Forge, r.Owner, r.Name+".git")
 }
 
-// backoff is the pause before try n (from 1): 1 s, 2 s, 4 s, … at most five minutes.
+// backoff is the pause before try n (from 1): 1 s, 2 s, 4 s, … at most a minute.
 func backoff(n int) time.Duration {
-	return min(time.Second<<min(n-1, 10), 5*time.Minute)
+	return min(time.Second<<min(n-1, 10), time.Minute)
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -37,6 +37,7 @@ type pull struct {
 	poison    string // why gate cannot digest it
 
 	read   bool      // comments and reviews were read since we took the lease
+	doubt  bool      // a comment of ours may or may not have been posted
 	seen   time.Time // PR.Updated when they were last read
 	readAt time.Time // when that was
 	first  time.Time // when this PR.Updated was first seen
@@ -45,8 +46,7 @@ type pull struct {
 	state  gate.State
 	statAt time.Time
 
-	published bool // the candidate is on a ref of ours
-	counted   time.Time
+	counted time.Time // Record.Since of the end that the metrics know
 }
 
 // remember takes in a record that gate changed; it is not saved yet.
@@ -347,7 +347,7 @@ func (p *pull) update(pr gate.PR) {
 // it was read so soon after an update that another one in the same second would
 // not show.
 func (p *pull) changed() bool {
-	return !p.seen.Equal(p.pr.Updated) || p.racy() && time.Since(p.first) >= grain
+	return p.doubt || !p.seen.Equal(p.pr.Updated) || p.racy() && time.Since(p.first) >= grain
 }
 
 func (p *pull) racy() bool { return p.readAt.Sub(p.first) < grain }
@@ -442,7 +442,7 @@ func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
 	if err := w.ownPush(ctx, q, p); err != nil {
 		return err
 	}
-	p.seen, p.readAt = at, begun
+	p.seen, p.readAt, p.doubt = at, begun, false
 	return nil
 }
 

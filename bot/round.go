@@ -82,10 +82,11 @@ type queue struct {
 	ci       []gate.Check // of the candidate ciOf, read in this round
 	ciOf     gate.SHA
 
-	rest    string    // signature of what was seen when the last round had nothing left to do
-	next    time.Time // not before this, unless something changes
-	labeled int       // the PR that carries the lease label
-	taken   time.Time
+	rest     string    // signature of what was seen when the last round had nothing left to do
+	next     time.Time // not before this, unless something changes
+	labelled int       // the PR that carries the lease label
+	taken    time.Time // when the lease was taken
+	failing  trouble
 
 	ended []templates.Row        // the last requests that ended, newest first
 	pages []templates.PRPageView // the same, in full
@@ -128,7 +129,7 @@ func (w *worker) run(ctx context.Context) {
 		next, err := w.guarded(ctx)
 		w.b.reached(w.repo.Forge, err)
 		if err != nil && ctx.Err() == nil {
-			next = w.inTrouble(err)
+			next = w.inTrouble(&w.failing, "", err)
 		} else {
 			w.failing = trouble{}
 		}
@@ -143,8 +144,8 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-func (w *worker) inTrouble(err error) time.Duration {
-	t := &w.failing
+// inTrouble notes what stood in the way, and says when to try again.
+func (w *worker) inTrouble(t *trouble, base string, err error) time.Duration {
 	if t.times == 0 {
 		t.since = time.Now()
 	}
@@ -157,7 +158,7 @@ func (w *worker) inTrouble(err error) time.Duration {
 	}
 	t.next = time.Now().Add(wait)
 	w.b.metrics.troubles.WithLabelValues(w.repo.Forge, w.repo.String()).Inc()
-	w.log.Warn("round", "err", err, "attempt", t.times, "again_in", wait)
+	w.log.Warn("round", "base", base, "err", err, "attempt", t.times, "again_in", wait)
 	return wait
 }
 
@@ -193,16 +194,20 @@ func (w *worker) round(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	next := w.b.cfg.Poll.Idle
-	var errs []error
 	for _, base := range w.bases() {
 		q := w.queue(base)
-		again, err := w.serve(ctx, q)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("queue of %s: %w", base, err))
+		again := time.Until(q.failing.next)
+		if again <= 0 {
+			var err error
+			if again, err = w.serve(ctx, q); err != nil && ctx.Err() == nil {
+				again = w.inTrouble(&q.failing, base, err) // the other queues go on
+			} else {
+				q.failing = trouble{}
+			}
 		}
 		next = min(next, again)
 	}
-	return next, errors.Join(errs...)
+	return next, nil
 }
 
 // serve works on one queue until it comes to rest.
@@ -213,7 +218,7 @@ func (w *worker) serve(ctx context.Context, q *queue) (time.Duration, error) {
 	if err := w.peek(ctx, q); err != nil { // did somebody command or approve on an unlabelled PR?
 		return 0, err
 	}
-	if !q.policy.Enabled || !w.due(q) {
+	if q.held == nil && (!q.policy.Enabled || !w.due(q)) {
 		return w.calm(q), nil
 	}
 	err := w.hold(ctx, q) // 1 take the lease, or come back when it can have ended

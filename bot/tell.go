@@ -63,6 +63,9 @@ func (w *worker) tell(ctx context.Context, q *queue) error {
 			}
 		}
 	}
+	if err := w.leaseLabel(ctx, q); err != nil {
+		return err
+	}
 	return w.table(ctx, q, false)
 }
 
@@ -109,6 +112,9 @@ func (w *worker) note(ctx context.Context, q *queue, p *pull) error {
 		if err := w.show(ctx, q, p, w.endOn(p), w.status(line)); err != nil {
 			return err
 		}
+		if err := w.retire(ctx, q, p); err != nil {
+			return err
+		}
 	}
 	body, err := w.comment(q, p, line)
 	if err != nil {
@@ -120,6 +126,44 @@ func (w *worker) note(ctx context.Context, q *queue, p *pull) error {
 	p.saved = true
 	w.log.Info("request", "pr", n, "head", p.pr.Head.Short(), "state", r.State, "why", strings.Join(r.Why, "; "))
 	w.count(p)
+	return nil
+}
+
+// retire deletes the branch that showed the candidate to CI.
+func (w *worker) retire(ctx context.Context, q *queue, p *pull) error {
+	ref := candidateRef(q.base, p.pr.Number)
+	leftBranch := p.record.Mode == gate.CatchUpCandidate || q.policy.CatchUp == gate.CatchUpCandidate
+	if !leftBranch || len(q.policy.Retest.Checks)+len(q.branch.RequiredChecks) == 0 {
+		return nil
+	}
+	refs, err := w.mirror.RemoteRefs(ctx, ref)
+	if err != nil || refs[ref] == "" {
+		return err
+	}
+	return w.mirror.PushRef(ctx, ref, refs[ref], "")
+}
+
+// leaseLabel moves the label that shows people which PR the lease is held for.
+func (w *worker) leaseLabel(ctx context.Context, q *queue) error {
+	label, now := q.policy.LeaseLabel, 0
+	if q.flight.Flight != nil {
+		now = q.flight.Flight.PR
+	}
+	if label == "" || now == q.labelled {
+		return nil
+	}
+	if q.labelled != 0 {
+		if err := w.forge.RemoveLabel(ctx, w.repo, q.labelled, label); err != nil && !errors.Is(err, forge.ErrNotFound) {
+			return fmt.Errorf("take the label %q off #%d: %w", label, q.labelled, err)
+		}
+		q.labelled = 0
+	}
+	if now != 0 {
+		if err := w.forge.AddLabel(ctx, w.repo, now, label); err != nil {
+			return fmt.Errorf("put the label %q on #%d: %w", label, now, err)
+		}
+	}
+	q.labelled = now
 	return nil
 }
 
@@ -141,7 +185,7 @@ func (w *worker) upsert(ctx context.Context, p *pull, body string) error {
 	}
 	c, err := w.forge.PostComment(ctx, w.repo, p.pr.Number, body)
 	if err != nil {
-		p.read, p.seen = false, time.Time{} // it may be there: look before posting again
+		p.doubt = true // it may be there: look before posting again
 		return err
 	}
 	p.sticky = c.ID

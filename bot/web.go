@@ -37,9 +37,7 @@ type view struct {
 // publish makes the snapshot.
 func (w *worker) publish() {
 	v := &view{repo: w.repo, at: time.Now(), prs: map[int]templates.PRPageView{}}
-	if t := w.failing; t.err != nil {
-		v.trouble = &templates.Trouble{Error: t.err.Error(), Since: t.since, Next: t.next}
-	}
+	v.trouble = w.failing.shown()
 	states := map[gate.State]int{}
 	var names []string
 	for base := range w.queues {
@@ -51,6 +49,9 @@ func (w *worker) publish() {
 		b := templates.BaseView{
 			Forge: w.repo.Forge, Repo: w.repo.String(), Base: base, Href: strings.TrimSuffix(w.info.CloneURL, ".git"),
 			Frozen: q.frozen, Trouble: v.trouble, Outcomes: q.ended,
+		}
+		if t := q.failing.shown(); t != nil {
+			b.Trouble = t
 		}
 		if q.held != nil {
 			b.Holder = w.b.holder
@@ -75,6 +76,13 @@ func (w *worker) publish() {
 		w.b.metrics.queued.WithLabelValues(w.repo.Forge, w.repo.String(), string(s)).Set(float64(states[s]))
 	}
 	w.view.Store(v)
+}
+
+func (t trouble) shown() *templates.Trouble {
+	if t.err == nil {
+		return nil
+	}
+	return &templates.Trouble{Error: t.err.Error(), Since: t.since, Next: t.next}
 }
 
 func (w *worker) page(q *queue, row templates.Row, r gate.Record) templates.PRPageView {

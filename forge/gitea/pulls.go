@@ -120,8 +120,12 @@ func (f *Forge) reviews(ctx context.Context, op string, r gate.Repo, n int) ([]*
 	})
 }
 
-// Labelled implements forge.Forge, from the PR's timeline: three calls for a
-// short one.
+// shortPage is less than any server's limit of entries to a page: a first page
+// that is shorter, also with the comments on code that Gitea leaves out, is all.
+const shortPage = 10
+
+// Labelled implements forge.Forge, from the PR's timeline: two calls for a short
+// one, else three or more.
 //
 // Gitea pages the timeline without a total, and leaves the comments on code out
 // of a page after counting it. So an empty page is the end only when the reviews
@@ -155,6 +159,9 @@ func (f *Forge) Labelled(ctx context.Context, r gate.Repo, n int, label string) 
 			if e.puts(label) {
 				last = e
 			}
+		}
+		if page == 1 && len(events)+hidden < shortPage {
+			break
 		}
 	}
 	if last.User == nil {
