@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// transcript collects what a command prints while it runs.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (t *transcript) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(b)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
+}
+
+// performance is a running demo.
+type performance struct {
+	*testing.T
+	out, errors transcript
+	tmp         string // where temporary files go
+	interrupt   func() // Ctrl-C
+	code        chan int
+}
+
+func perform(t *testing.T, args ...string) *performance {
+	p := &performance{T: t, tmp: t.TempDir(), code: make(chan int, 1)}
+	t.Setenv("TMPDIR", p.tmp)
+	ctx, interrupt := context.WithCancel(t.Context())
+	p.interrupt = interrupt
+	go func() { p.code <- run(ctx, append([]string{"demo"}, args...), &p.out, &p.errors) }()
+	return p
+}
+
+// until waits for a text. The test is skipped when Gitea cannot be built here.
+func (p *performance) until(what string) {
+	p.Helper()
+	for deadline := time.After(20 * time.Minute); !strings.Contains(p.out.String(), what); {
+		select {
+		case c := <-p.code:
+			if strings.HasPrefix(p.errors.String(), "mergegate: build Gitea:") {
+				p.Skip(p.errors.String())
+			}
+			p.Fatalf("the demo ended with %d before it said %q\n%s%s", c, what, p.out.String(), p.errors.String())
+		case <-deadline:
+			p.Fatalf("the demo never said %q\n%s", what, p.out.String())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// stop presses Ctrl-C. The demo must end with the given code and leave nothing.
+func (p *performance) stop(want int) {
+	p.Helper()
+	p.interrupt()
+	if c := <-p.code; c != want {
+		p.Errorf("after Ctrl-C it ended with %d, want %d: %s", c, want, p.errors.String())
+	}
+	if left, err := os.ReadDir(p.tmp); err != nil || len(left) > 0 {
+		p.Errorf("it left %v behind (%v)", left, err)
+	}
+}
+
+// TestDemo plays the demo to its end, then is the visitor who labels one more
+// pull request and presses Ctrl-C.
+func TestDemo(t *testing.T) {
+	p := perform(t, "--serve")
+	p.until("Ctrl-C ends everything and removes it.")
+	story := p.out.String()
+	for _, want := range []string{
+		`#3  Greet the moon +[0-9a-f]{7}  green\n`,
+		`#1  success  Landed as [0-9a-f]{7}\n`,
+		`#2  success  Landed as [0-9a-f]{7}\n`,
+		`#3  failure  Retest failed: exit 1\n`,
+		`#3  comment  cmd/moon.sh is broken\n`,
+		`#4  failure  Conflict with main in 1 file\n`,
+		`#4  comment  \| lib.sh \| content \|`,
+		`#5  success  Landed as [0-9a-f]{7}\n`,
+		`( {4}[0-9a-f]{7}  [0-9a-f ]{7}  [0-9a-f]{7}  green  .+\n){4}\n`,
+		`#2  Rename greet to hello +landed, rebased, as [0-9a-f]{7}\n`,
+		`#3  Greet the moon +dropped, its test failed; on top of main it is red\n`,
+		`All is as it must be`,
+	} {
+		if !regexp.MustCompile(want).MatchString(story) {
+			t.Errorf("the demo does not say %q", want)
+		}
+	}
+	if strings.Contains(story, "\x1b") {
+		t.Error("there are colours, but this is not a terminal")
+	}
+	for line := range strings.Lines(story) {
+		if len([]rune(line)) > 101 && !strings.Contains(line, p.tmp) {
+			t.Errorf("this line is wider than 100 characters: %s", line)
+		}
+	}
+	if t.Failed() {
+		t.Log(story)
+	}
+
+	door := regexp.MustCompile(`(http\S+)/user/login  as (\S+), password (\S+)`).FindStringSubmatch(story)
+	page := regexp.MustCompile(`mergegate +(http\S+)`).FindStringSubmatch(story)
+	if door == nil || page == nil {
+		t.Fatalf("the demo does not say where to go:\n%s", story)
+	}
+	resp, err := http.Get(page[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("mergegate's page answers %s", resp.Status)
+	}
+	label, err := http.NewRequest(http.MethodPost, door[1]+"/api/v1/repos/mia/greetings/issues/7/labels", strings.NewReader(`{"labels":["merge"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	label.SetBasicAuth(door[2], door[3])
+	label.Header.Set("Content-Type", "application/json")
+	if resp, err = http.DefaultClient.Do(label); err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	p.until("#7  success  Landed as")
+
+	p.stop(0)
+	if resp, err := http.Get(door[1]); err == nil {
+		resp.Body.Close()
+		t.Error("Gitea is still there")
+	}
+}
+
+// Whoever stops the story did not see it end well.
+func TestDemoStopped(t *testing.T) {
+	p := perform(t)
+	p.until("only mergegate acts")
+	p.stop(1)
+	if want := "mergegate: stopped before the story was over; nothing is left of it\n"; p.errors.String() != want {
+		t.Errorf("it said %q, want %q", p.errors.String(), want)
+	}
+}
+
+func TestDemoForge(t *testing.T) {
+	var out, errors transcript
+	if code := run(t.Context(), []string{"demo", "--forge", "github"}, &out, &errors); code != 2 || !strings.Contains(errors.String(), `must be one of "gitea"`) {
+		t.Errorf("it ended with %d: %s", code, errors.String())
+	}
+}
