@@ -51,7 +51,7 @@ func (w *worker) act(ctx context.Context, q *queue, a gate.Action) (o gate.Outco
 	case gate.Push:
 		o.Result, o.Why, err = w.push(ctx, q, a)
 	case gate.Publish:
-		o.Result, err = w.publishCandidate(ctx, q, a)
+		o.Result, o.Why, err = w.publishCandidate(ctx, q, a)
 	case gate.Retest:
 		w.jobs.start(q.held.Context(), a, w.retest(a, q.policy.Retest))
 		err = w.tell(ctx, q) // while it runs
@@ -198,18 +198,22 @@ func candidateRef(base string, pr int) string {
 	return fmt.Sprintf("refs/heads/mergegate/%s/%d", base, pr)
 }
 
-func (w *worker) publishCandidate(ctx context.Context, q *queue, a gate.Publish) (gate.Result, error) {
+func (w *worker) publishCandidate(ctx context.Context, q *queue, a gate.Publish) (gate.Result, string, error) {
 	ref := candidateRef(q.base, a.PR)
 	refs, err := w.mirror.RemoteRefs(ctx, ref)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if refs[ref] != a.Candidate {
-		if err := w.mirror.PushRef(ctx, ref, refs[ref], a.Candidate); err != nil {
-			return "", err
+		err := w.mirror.PushRef(ctx, ref, refs[ref], a.Candidate)
+		if denied, ok := errors.AsType[*catchup.DeniedError](err); ok {
+			return gate.Denied, denied.Text, nil
+		}
+		if err != nil {
+			return "", "", err
 		}
 	}
-	return gate.Done, nil
+	return gate.Done, "", nil
 }
 
 // retest gives the function that runs a candidate's command beside the rounds,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"mergegate/forge"
@@ -67,14 +69,15 @@ func FindQueueIssue(ctx context.Context, f forge.Forge, r gate.Repo, me gate.Use
 // CreateQueueIssue makes the queue issue, after looking for one, and gives the
 // number of the one that counts.
 func CreateQueueIssue(ctx context.Context, f forge.Forge, r gate.Repo, me gate.User, label string) (int, error) {
-	if _, err := f.CreateIssue(ctx, r, issueTitle, templates.QueueIssue(templates.QueueView{Label: label})); err != nil {
-		// The answer may have been lost: the look that follows decides.
-		if n, again := FindQueueIssue(ctx, f, r, me); again == nil {
-			return n, nil
-		}
+	made, err := f.CreateIssue(ctx, r, issueTitle, templates.QueueIssue(templates.QueueView{Label: label}))
+	n, again := FindQueueIssue(ctx, f, r, me) // also when the answer was lost: this look decides
+	switch {
+	case again != nil && err != nil:
 		return 0, fmt.Errorf("create it: %w", err)
+	case again == nil && err == nil && made.Number != n:
+		again = f.CloseIssue(ctx, r, made.Number) // another replica was first
 	}
-	return FindQueueIssue(ctx, f, r, me)
+	return n, again
 }
 
 // readIssue reads what is remembered of the queues; a replica does so whenever
@@ -131,23 +134,68 @@ func (w *worker) readActive(ctx context.Context) error {
 
 // setFreeze stops a queue or lets it go on, and remembers it in the queue issue.
 func (w *worker) setFreeze(ctx context.Context, q *queue, f gate.Freeze) error {
-	if w.issue.record.Frozen == nil {
-		w.issue.record.Frozen = map[string]gate.Freeze{}
-	}
-	if f == (gate.Freeze{}) {
-		delete(w.issue.record.Frozen, q.base)
+	before := q.frozen
+	if q.frozen = &f; f == (gate.Freeze{}) {
 		q.frozen = nil
-	} else {
-		w.issue.record.Frozen[q.base] = f
-		q.frozen = &f
-		w.log.Warn("the queue is frozen", "base", q.base, "by", f.By, "reason", f.Reason)
 	}
-	return w.table(ctx, q, true)
+	if err := w.table(ctx, q, true); err != nil {
+		q.frozen = before // what is not saved would be forgotten by a crash
+		return err
+	}
+	w.log.Warn("freeze", "base", q.base, "frozen", q.frozen != nil, "by", f.By, "reason", f.Reason)
+	return nil
 }
 
 // about ties a sealed record to its place, so that a copy elsewhere is nothing.
 func (w *worker) about(pr int) string {
 	return fmt.Sprintf("%s/%s#%d", w.repo.Forge, w.repo, pr)
+}
+
+// leftovers finds leases that no replica may be behind any more, once per idle
+// poll: what a dead replica was about may show nowhere else.
+func (w *worker) leftovers(ctx context.Context) error {
+	if !w.looked.IsZero() && time.Since(w.looked) < w.b.cfg.Poll.Idle {
+		return nil
+	}
+	bases, err := w.leasedBases(ctx)
+	if err != nil {
+		return fmt.Errorf("look for leases left behind: %w", err)
+	}
+	for _, b := range bases {
+		if q := w.queue(b); q.held == nil {
+			q.left = true
+		}
+	}
+	w.looked = time.Now()
+	return nil
+}
+
+func (w *worker) leasedBases(ctx context.Context) ([]string, error) {
+	if w.b.cfg.Lease.Store == "ref" {
+		var refs []string
+		bases := slices.DeleteFunc(slices.Concat(w.b.cfg.Defaults.Branches, w.bases()), func(b string) bool { return strings.ContainsAny(b, "*?") })
+		for _, b := range bases {
+			refs = append(refs, lease.Ref(b))
+		}
+		found, err := w.mirror.RemoteRefs(ctx, refs...)
+		return slices.DeleteFunc(bases, func(b string) bool { return found[lease.Ref(b)] == "" }), err
+	}
+	if w.issue.number == 0 {
+		n, err := FindQueueIssue(ctx, w.forge, w.repo, w.me)
+		if errors.Is(err, forge.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		w.issue.number = n
+	}
+	all, _, err := leaseComments{w, w.issue.number}.List(ctx)
+	if errors.Is(err, forge.ErrNotFound) {
+		w.issue = issue{}
+		return nil, nil
+	}
+	return lease.Bases(w.key, w.repo, all), err
 }
 
 // leaseStore is where the leases of a queue are.

@@ -220,7 +220,7 @@ func (w *worker) bases() []string {
 		}
 	}
 	for b, q := range w.queues {
-		if q.held != nil {
+		if q.held != nil || q.left {
 			out = append(out, b)
 		}
 	}
@@ -355,7 +355,7 @@ func (p *pull) racy() bool { return p.readAt.Sub(p.first) < grain }
 // due says whether a round could change anything: something differs from what was
 // seen when the last round came to rest, or its time has come.
 func (w *worker) due(q *queue) bool {
-	if q.held != nil || len(w.unsaved(q)) > 0 {
+	if q.held != nil || q.left || len(w.unsaved(q)) > 0 {
 		return true
 	}
 	mine := w.mine(q)
@@ -419,22 +419,8 @@ func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
 			return fmt.Errorf("read the reviews of #%d: %w", n, err)
 		}
 	}
-	p.label = gate.Ask{}
-	if label := q.policy.Trigger.Label; p.pr.Has(label) && !p.record.State.Active() {
-		by, when, err := w.forge.Labelled(ctx, w.repo, n, label)
-		switch {
-		case errors.Is(err, forge.ErrNotFound):
-		case err != nil:
-			return fmt.Errorf("who labelled #%d: %w", n, err)
-		case when.After(p.record.LabelAt):
-			p.label = gate.Ask{By: by, At: when, Ours: by.ID == w.me.ID}
-			if p.label.Ours {
-				break
-			}
-			if p.label.Role, err = w.role(ctx, by); err != nil {
-				return err
-			}
-		}
+	if err := w.readPast(ctx, q, p); err != nil {
+		return err
 	}
 	if err := w.readRequester(ctx, p); err != nil {
 		return err
@@ -444,6 +430,35 @@ func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
 	}
 	p.seen, p.readAt, p.doubt = at, begun, false
 	return nil
+}
+
+// readPast reads who set the label, and whether the head was pushed after it or
+// after a command. The second matters only where no approval has to name the head.
+func (w *worker) readPast(ctx context.Context, q *queue, p *pull) error {
+	label := q.policy.Trigger.Label
+	p.label = gate.Ask{}
+	if p.record.State.Active() {
+		return nil
+	}
+	commanded := len(p.commands) > 0 && max(q.policy.Require.Approvals, q.branch.RequiredApprovals) == 0
+	if !p.pr.Has(label) && !commanded {
+		return nil
+	}
+	past, err := w.forge.Past(ctx, w.repo, p.pr.Number, label)
+	if err != nil {
+		return fmt.Errorf("read the past of #%d: %w", p.pr.Number, err)
+	}
+	for i, c := range p.commands {
+		p.commands[i].Stale = slices.Contains(past.Outdated, c.Comment)
+	}
+	if !p.pr.Has(label) || !past.LabelledAt.After(p.record.LabelAt) {
+		return nil
+	}
+	p.label = gate.Ask{By: past.LabelledBy, At: past.LabelledAt, Ours: past.LabelledBy.ID == w.me.ID, Stale: past.PushedSince}
+	if !p.label.Ours {
+		p.label.Role, err = w.role(ctx, past.LabelledBy)
+	}
+	return err
 }
 
 // readRequester looks up what the person who asked may do now.

@@ -51,6 +51,7 @@ type worker struct {
 	prs     map[int]*pull
 	queues  map[string]*queue
 	issue   issue
+	looked  time.Time // for leases left behind
 	failing trouble
 }
 
@@ -71,6 +72,7 @@ type queue struct {
 	flight   gate.Queue
 	saved    []byte // the flight as last saved in the lease
 	saidBusy time.Time
+	left     bool // there is a lease that is not ours
 
 	tip      gate.SHA
 	policy   gate.Policy
@@ -191,6 +193,9 @@ func (w *worker) round(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	if err := w.look(ctx); err != nil { // 0 the list of open PRs: is there anything to do?
+		return 0, err
+	}
+	if err := w.leftovers(ctx); err != nil { // and leases that a dead replica left behind
 		return 0, err
 	}
 	next := w.b.cfg.Poll.Idle
@@ -334,7 +339,7 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 	if err != nil {
 		return err
 	}
-	q.held, q.settled, q.flight, q.saved, q.taken = held, false, gate.Queue{}, nil, time.Now()
+	q.held, q.settled, q.flight, q.saved, q.taken, q.left = held, false, gate.Queue{}, nil, time.Now(), false
 	if data := held.Inherited(); data != nil {
 		if err := json.Unmarshal(data, &q.flight); err != nil {
 			w.log.Warn("the work in flight of the lease before ours cannot be read; starting over", "err", err)
@@ -407,7 +412,8 @@ func depends(a gate.Action) bool {
 // whileHeld is a context that ends with the lease.
 func (w *worker) whileHeld(ctx context.Context, q *queue) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(q.held.Context(), func() { cancel(context.Cause(q.held.Context())) })
+	held := q.held.Context()
+	stop := context.AfterFunc(held, func() { cancel(context.Cause(held)) })
 	return ctx, func() { stop(); cancel(nil) }
 }
 
@@ -438,6 +444,7 @@ func (w *worker) release(ctx context.Context, q *queue) {
 // its lease can have ended, but not later than the active poll, with jitter so
 // that replicas do not come back together.
 func (w *worker) deferTo(q *queue, busy *lease.BusyError) time.Duration {
+	q.left = true // its holder may die and leave work behind: come back even if nothing shows
 	if time.Since(q.saidBusy) > time.Minute {
 		w.log.Info("another replica works on this queue", "base", q.base, "holder", busy.Holder, "pr", busy.PR)
 		q.saidBusy = time.Now()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -247,8 +248,15 @@ func (w *worker) table(ctx context.Context, q *queue, now bool) error {
 			tables = append(tables, t)
 		}
 	}
-	w.issue.record.Active = active
-	hidden, err := seal(w.key, "queue-record", w.about(0), w.issue.record)
+	record := issueRecord{Frozen: maps.Clone(w.issue.record.Frozen), Active: active}
+	if record.Frozen == nil {
+		record.Frozen = map[string]gate.Freeze{}
+	}
+	delete(record.Frozen, q.base)
+	if q.frozen != nil {
+		record.Frozen[q.base] = *q.frozen
+	}
+	hidden, err := seal(w.key, "queue-record", w.about(0), record)
 	if err != nil {
 		return err
 	}
@@ -264,7 +272,7 @@ func (w *worker) table(ctx context.Context, q *queue, now bool) error {
 	if err := w.forge.EditIssue(ctx, w.repo, w.issue.number, body); err != nil {
 		return fmt.Errorf("write the queue issue: %w", err)
 	}
-	w.issue.body, w.issue.at = body, time.Now()
+	w.issue.body, w.issue.record, w.issue.at = body, record, time.Now()
 	return nil
 }
 

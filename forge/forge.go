@@ -83,6 +83,15 @@ type Branch struct {
 	BlockOutdated     bool     // the forge itself refuses to merge a head that is behind
 }
 
+// Past is what a PR's timeline says about who asked for what, and whether the
+// head was pushed after that.
+type Past struct {
+	LabelledBy  gate.User // who put the label on last; zero when nobody did
+	LabelledAt  time.Time
+	PushedSince bool    // the head was pushed after the label was put on
+	Outdated    []int64 // ids of the comments that are older than the newest push
+}
+
 // Comment is a comment on an issue or a PR.
 type Comment struct {
 	ID      int64
@@ -164,9 +173,8 @@ type Forge interface {
 	// Role is what the account may do in the repository; RoleUnknown when the
 	// forge does not let the bot know.
 	Role(ctx context.Context, r gate.Repo, u gate.User) (gate.Role, error)
-	// Labelled says who put the label on the PR last, and when. ErrNotFound
-	// when nobody did.
-	Labelled(ctx context.Context, r gate.Repo, n int, label string) (gate.User, time.Time, error)
+	// Past says in which order things happened to the PR.
+	Past(ctx context.Context, r gate.Repo, n int, label string) (Past, error)
 	AddLabel(ctx context.Context, r gate.Repo, n int, label string) error
 	// RemoveLabel is nil when the label is not there.
 	RemoveLabel(ctx context.Context, r gate.Repo, n int, label string) error
@@ -193,6 +201,7 @@ type Forge interface {
 	// CreateIssue is not idempotent: look with FindIssues first and after.
 	CreateIssue(ctx context.Context, r gate.Repo, title, body string) (Issue, error)
 	EditIssue(ctx context.Context, r gate.Repo, n int, body string) error
+	CloseIssue(ctx context.Context, r gate.Repo, n int) error
 
 	// Land merges the PR. ErrMoved: head or base is not as asked, nothing
 	// happened. ErrBusy: try again after reading back. ErrDenied: the forge

@@ -25,6 +25,9 @@ type Ask struct {
 	At   time.Time
 	Role Role
 	Ours bool // the bot set it, after a command or an approval
+	// Stale: the head was pushed after it. Whoever asked may not have seen that
+	// head, so without an approval that names it nobody has.
+	Stale bool
 }
 
 // Verb is what a command asks for.
@@ -50,6 +53,7 @@ type Command struct {
 	Method   Method
 	Priority *Priority
 	Reason   string
+	Stale    bool   // the head was pushed after it, see Ask
 	Mistake  string // what is wrong with it, for its author; nothing is done
 }
 

@@ -235,7 +235,16 @@ func (s *step) listen(e *entry) {
 			r.Same = nil // nobody asked for this head yet: approvals still may
 		default:
 			s.request(e, Request{By: e.Label.By, At: e.Label.At, Via: ByLabel, Base: e.PR.Base})
+			s.unseen(e, e.Label.Stale)
 		}
+	}
+}
+
+// unseen drops a request for a head that was pushed after it was made, unless
+// an approval has to name the head anyway.
+func (s *step) unseen(e *entry, stale bool) {
+	if stale && max(s.in.Policy.Require.Approvals, e.RequiredApprovals) == 0 {
+		s.drop(e, fmt.Sprintf("the commit %s was pushed after the request, and nobody has approved it", e.PR.Head.Short()))
 	}
 }
 
@@ -282,6 +291,7 @@ func (s *step) obeyMerge(e *entry, c Command) {
 		}
 	} else {
 		s.request(e, Request{By: c.By, At: c.At, Via: ByCommand, Base: e.PR.Base})
+		s.unseen(e, c.Stale)
 		if c.Verb == DoRetry {
 			r.Evidence = Evidence{}
 		}

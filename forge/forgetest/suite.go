@@ -185,13 +185,14 @@ func testRole(t *testing.T, w World) {
 
 func testLabels(t *testing.T, w World) {
 	s := newScene(t, w)
-	_, _, err := s.f.Labelled(s.ctx, s.r, s.pr, "merge")
-	wantErr(t, "who put a label on that was never there", err, forge.ErrNotFound)
+	if past, err := s.f.Past(s.ctx, s.r, s.pr, "merge"); err != nil || past.LabelledBy != (gate.User{}) {
+		t.Errorf("a label that was never there was put on by %v, %v", past.LabelledBy, err)
+	}
 
 	s.Label(t, s.r, s.pr, s.author, "merge")
-	by, at, err := s.f.Labelled(s.ctx, s.r, s.pr, "merge")
-	if err != nil || by != s.author || time.Since(at).Abs() > time.Minute {
-		t.Errorf("labelled by %v at %v, %v; want %v just now", by, at, err, s.author)
+	past, err := s.f.Past(s.ctx, s.r, s.pr, "merge")
+	if err != nil || past.LabelledBy != s.author || time.Since(past.LabelledAt).Abs() > time.Minute || past.PushedSince {
+		t.Errorf("%+v, %v; want labelled by %v just now", past, err, s.author)
 	}
 	for range 2 {
 		must(t, s.f.AddLabel(s.ctx, s.r, s.pr, "wip"))
@@ -206,14 +207,14 @@ func testLabels(t *testing.T, w World) {
 	if p := s.read(t, s.pr); p.Has("merge") || !p.Has("wip") {
 		t.Errorf("labels %v, want wip", p.Labels)
 	}
-	if by, _, err := s.f.Labelled(s.ctx, s.r, s.pr, "merge"); err != nil || by != s.author {
-		t.Errorf("taken off by the bot: put on last by %v, %v; want %v", by, err, s.author)
+	if past, err := s.f.Past(s.ctx, s.r, s.pr, "merge"); err != nil || past.LabelledBy != s.author {
+		t.Errorf("taken off by the bot: put on last by %v, %v; want %v", past.LabelledBy, err, s.author)
 	}
 	must(t, s.f.AddLabel(s.ctx, s.r, s.pr, "merge"))
 	me, err := s.f.Me(s.ctx)
 	must(t, err)
-	if by, _, err := s.f.Labelled(s.ctx, s.r, s.pr, "merge"); err != nil || by != me {
-		t.Errorf("put on again by %v, %v; want the bot", by, err)
+	if past, err := s.f.Past(s.ctx, s.r, s.pr, "merge"); err != nil || past.LabelledBy != me {
+		t.Errorf("put on again by %v, %v; want the bot", past.LabelledBy, err)
 	}
 	wantErr(t, "a label on nothing", s.f.AddLabel(s.ctx, s.r, s.pr+100, "merge"), forge.ErrNotFound)
 }
@@ -277,8 +278,8 @@ func testManyComments(t *testing.T, w World) {
 			t.Errorf("comment at %d is %q, want %q", i, c.Body, want)
 		}
 	}
-	if by, _, err := s.f.Labelled(s.ctx, s.r, s.pr, "merge"); err != nil || by != s.author {
-		t.Errorf("behind %d comments: labelled by %v, %v; want %v", n, by, err, s.author)
+	if past, err := s.f.Past(s.ctx, s.r, s.pr, "merge"); err != nil || past.LabelledBy != s.author {
+		t.Errorf("behind %d comments: labelled by %v, %v; want %v", n, past.LabelledBy, err, s.author)
 	}
 }
 
@@ -359,7 +360,9 @@ func testIssues(t *testing.T, w World) {
 	if err != nil || one.Body != "one waits\n"+marker || one.Title != "Merge queue" {
 		t.Errorf("after the edit: %+v, %v", one, err)
 	}
-	s.Close(t, s.r, second.Number)
+	for range 2 {
+		must(t, s.f.CloseIssue(s.ctx, s.r, second.Number))
+	}
 	found, err = s.f.FindIssues(s.ctx, s.r, me, marker)
 	if err != nil || len(found) != 1 || found[0].Number != first.Number {
 		t.Errorf("found %+v, %v; want only the open one", found, err)
@@ -367,6 +370,24 @@ func testIssues(t *testing.T, w World) {
 	_, err = s.f.Issue(s.ctx, s.r, first.Number+100)
 	wantErr(t, "an issue that does not exist", err, forge.ErrNotFound)
 	wantErr(t, "editing it", s.f.EditIssue(s.ctx, s.r, first.Number+100, "x"), forge.ErrNotFound)
+}
+
+// testPast: a push after the label or a comment is known to be after it.
+func testPast(t *testing.T, w World) {
+	s := newScene(t, w)
+	old := s.Comment(t, s.r, s.pr, s.author, "before the push")
+	s.Label(t, s.r, s.pr, s.author, "merge")
+	s.Push(t, s.r, s.read(t, s.pr).Head, map[string]string{"more.txt": "more\n"}, s.read(t, s.pr).HeadBranch)
+	young := s.Comment(t, s.r, s.pr, s.author, "after the push")
+	eventually(t, "the push to show", func() bool {
+		past, err := s.f.Past(s.ctx, s.r, s.pr, "merge")
+		return err == nil && past.PushedSince && slices.Contains(past.Outdated, old) && !slices.Contains(past.Outdated, young)
+	})
+	must(t, s.f.RemoveLabel(s.ctx, s.r, s.pr, "merge"))
+	s.Label(t, s.r, s.pr, s.author, "merge")
+	if past, err := s.f.Past(s.ctx, s.r, s.pr, "merge"); err != nil || past.PushedSince {
+		t.Errorf("labelled again after the push: %+v, %v", past, err)
+	}
 }
 
 func testGitAuth(t *testing.T, w World) {

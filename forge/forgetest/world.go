@@ -63,6 +63,7 @@ func Run(t *testing.T, w World) {
 		{"Reviews", testReviews},
 		{"Role", testRole},
 		{"Labels", testLabels},
+		{"Past", testPast},
 		{"Comments", testComments},
 		{"ManyComments", testManyComments},
 		{"Checks", testChecks},

@@ -11,7 +11,7 @@
 // Gitea changes one day makes an answer less precise, never wrong.
 //
 // Lists are read to their end or not at all. Gitea drops rows after it has
-// counted a page, so a short page is not the last one; see pages and Labelled.
+// counted a page, so a short page is not the last one; see pages and Past.
 //
 // PR.Updated is Gitea's updated_at. Measured on 1.26.0 (TestUpdated pins it), it
 // moves, in the list and in the single read, when a comment is made, a review is

@@ -124,31 +124,32 @@ func (f *Forge) reviews(ctx context.Context, op string, r gate.Repo, n int) ([]*
 // that is shorter, also with the comments on code that Gitea leaves out, is all.
 const shortPage = 10
 
-// Labelled implements forge.Forge, from the PR's timeline: two calls for a short
+// Past implements forge.Forge, from the PR's timeline: two calls for a short
 // one, else three or more.
 //
 // Gitea pages the timeline without a total, and leaves the comments on code out
 // of a page after counting it. So an empty page is the end only when the reviews
 // have too few such comments to fill one.
-func (f *Forge) Labelled(ctx context.Context, r gate.Repo, n int, label string) (gate.User, time.Time, error) {
-	op := fmt.Sprintf("read who put %q on #%d of %s", label, n, r)
+func (f *Forge) Past(ctx context.Context, r gate.Repo, n int, label string) (forge.Past, error) {
+	op := fmt.Sprintf("read what happened to #%d of %s", n, r)
 	reviews, err := f.reviews(ctx, op, r, n)
 	if err != nil {
-		return gate.User{}, time.Time{}, err
+		return forge.Past{}, err
 	}
 	hidden := 0
 	for _, v := range reviews {
 		hidden += v.CodeCommentsCount
 	}
-	var last event
+	var past forge.Past
+	var comments []int64
 	for page, longest, empty := 1, 1, 0; empty == 0 || empty*longest <= hidden; page++ {
 		a, err := f.raw(ctx, op, http.MethodGet, fmt.Sprintf("%s/issues/%d/timeline?page=%d&limit=%d", repoPath(r), n, page, pageSize), nil)
 		if err != nil {
-			return gate.User{}, time.Time{}, err
+			return forge.Past{}, err
 		}
 		var events []event
 		if err := a.decode(op, &events); err != nil {
-			return gate.User{}, time.Time{}, err
+			return forge.Past{}, err
 		}
 		if len(events) == 0 {
 			empty++
@@ -156,22 +157,27 @@ func (f *Forge) Labelled(ctx context.Context, r gate.Repo, n int, label string) 
 			longest, empty = max(longest, len(events)), 0
 		}
 		for _, e := range events {
-			if e.puts(label) {
-				last = e
+			switch {
+			case e.puts(label):
+				past.LabelledBy, past.LabelledAt, past.PushedSince = user(e.User), e.Created, false
+			case e.Type == "pull_push":
+				past.PushedSince = !past.LabelledAt.IsZero()
+				past.Outdated = append(past.Outdated, comments...)
+				comments = nil
+			case e.Type == "comment":
+				comments = append(comments, e.ID)
 			}
 		}
 		if page == 1 && len(events)+hidden < shortPage {
 			break
 		}
 	}
-	if last.User == nil {
-		return gate.User{}, time.Time{}, &forge.Refusal{Kind: forge.ErrNotFound, Op: op, Status: http.StatusOK, Text: "the timeline has no such label"}
-	}
-	return user(last.User), last.Created, nil
+	return past, nil
 }
 
 // event is one entry of the timeline.
 type event struct {
+	ID      int64
 	Type    string
 	Body    string // "1" when a label was put on, empty when it was taken off
 	User    *sdk.User

@@ -147,9 +147,9 @@ func TestReviewHistory(t *testing.T) {
 	}
 }
 
-// TestLabelledBehindCodeComments: more comments on code than a page holds, which
+// TestPastBehindCodeComments: more comments on code than a page holds, which
 // Gitea leaves out of the timeline, stand before the label.
-func TestLabelledBehindCodeComments(t *testing.T) {
+func TestPastBehindCodeComments(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	r := w.Repo(t)
 	author, bob := w.Person(t, r, gate.RoleWrite), w.Person(t, r, gate.RoleWrite)
@@ -163,8 +163,8 @@ func TestLabelledBehindCodeComments(t *testing.T) {
 	}
 	w.api(t, r, w.token(bob), http.MethodPost, fmt.Sprintf("/pulls/%d/reviews", n), map[string]any{"event": "COMMENT", "body": "many", "comments": remarks}, nil)
 	w.Label(t, r, n, bob, "merge")
-	if by, _, err := w.forge.Labelled(ctx, r, n, "merge"); err != nil || by != bob {
-		t.Errorf("labelled by %v, %v; want %v", by, err, bob)
+	if past, err := w.forge.Past(ctx, r, n, "merge"); err != nil || past.LabelledBy != bob {
+		t.Errorf("labelled by %v, %v; want %v", past.LabelledBy, err, bob)
 	}
 }
 

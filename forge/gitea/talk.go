@@ -150,6 +150,15 @@ func (f *Forge) CreateIssue(ctx context.Context, r gate.Repo, title, body string
 	return issue(i), nil
 }
 
+// CloseIssue implements forge.Forge.
+func (f *Forge) CloseIssue(ctx context.Context, r gate.Repo, n int) error {
+	closed := sdk.StateClosed
+	return do(ctx, f, fmt.Sprintf("close the issue #%d of %s", n, r), func(c *sdk.Client) (*sdk.Response, error) {
+		_, resp, err := c.EditIssue(r.Owner, r.Name, int64(n), sdk.EditIssueOption{State: &closed})
+		return resp, err
+	})
+}
+
 // EditIssue implements forge.Forge.
 func (f *Forge) EditIssue(ctx context.Context, r gate.Repo, n int, body string) error {
 	return do(ctx, f, fmt.Sprintf("edit the issue #%d of %s", n, r), func(c *sdk.Client) (*sdk.Response, error) {

@@ -94,6 +94,28 @@ func TestPushJustBeforeLanding(t *testing.T) {
 	})
 }
 
+// Nobody has seen what was pushed after the request and before mergegate looked.
+func TestPushBeforeTheFirstLook(t *testing.T) {
+	for _, how := range []string{"label", "command"} {
+		t.Run(how, func(t *testing.T) {
+			each(t, func(t *testing.T, w *world) {
+				pr := w.pull("left", map[string]string{"left": "1"})
+				if how == "label" {
+					w.label(w.bob, pr)
+				} else {
+					w.comment(w.bob, pr, "/merge")
+				}
+				w.more("left")
+				w.start()
+				w.dropped(pr, "was pushed after the request, and nobody has approved it")
+				w.notLanded(pr)
+				w.comment(w.bob, pr, "/merge")
+				w.landed(pr)
+			})
+		})
+	}
+}
+
 // An approval that goes away takes the request out of the queue; it keeps its
 // claim, and goes on when the approval is back.
 func TestApprovalWithdrawn(t *testing.T) {

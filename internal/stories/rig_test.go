@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"html"
 	"net/http"
@@ -42,6 +43,12 @@ func TestMain(m *testing.M) {
 	if err := build.Run(); err != nil {
 		panic(fmt.Sprintf("build mergegate: %v", err))
 	}
+	// Stories mostly wait, for a lease to run out, for a poll: several at once
+	// cost little, whatever the number of processors.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
 	code := giteatest.Main(m)
 	os.RemoveAll(dir)
 	os.Exit(code)
@@ -52,6 +59,7 @@ const patience = 60 * time.Second
 
 // each runs a story with webhooks and without.
 func each(t *testing.T, tell func(t *testing.T, w *world)) {
+	t.Parallel()
 	for _, hooks := range []bool{true, false} {
 		name := "webhooks"
 		if !hooks {
