@@ -161,11 +161,11 @@ func (s *stage) open(ctx context.Context) ([]fate, error) {
 	s.page.say("Ada opens five pull requests. The test passes on each of them, as long as it is alone:", "")
 	var fates []fate
 	for _, c := range story() {
-		n, err := s.world.propose(ctx, c)
+		n, head, err := s.world.propose(ctx, c)
 		if err != nil {
 			return nil, err
 		}
-		fates = append(fates, fate{change: c, number: n, opened: s.world.opened[n]})
+		fates = append(fates, fate{change: c, number: n, opened: head})
 	}
 	if err := s.clone.fetch(ctx); err != nil {
 		return nil, err
@@ -347,7 +347,7 @@ func (s *stage) read(ctx context.Context, fates []fate) error {
 // stay opens one more pull request for people to label, and tells what happens
 // until ctx ends.
 func (s *stage) stay(ctx context.Context, p Place) error {
-	n, err := s.world.propose(ctx, encore())
+	n, _, err := s.world.propose(ctx, encore())
 	if err == nil {
 		err = s.world.approve(ctx, n)
 	}

@@ -19,12 +19,12 @@ type watch struct {
 	page  page
 	began time.Time
 	heads map[int][]string // by PR
-	told  map[event]bool
-	ended map[int]bool // by PR: its end was told
+	told  map[string]int   // by head: how many of its statuses
+	ended map[int]bool     // by PR: its end was told
 }
 
 func newWatch(w *world, p page, began time.Time) *watch {
-	return &watch{world: w, page: p, began: began, heads: map[int][]string{}, told: map[event]bool{}, ended: map[int]bool{}}
+	return &watch{world: w, page: p, began: began, heads: map[int][]string{}, told: map[string]int{}, ended: map[int]bool{}}
 }
 
 // event is a status that appeared on a pull request. The forge numbers statuses
@@ -33,8 +33,6 @@ type event struct {
 	status
 	pr, head int // head counts the pull request's heads
 }
-
-func (e event) final() bool { return e.State == "success" || e.State == "failure" }
 
 // compare orders events as they happened, as far as that can be known.
 func (e event) compare(f event) int {
@@ -79,22 +77,20 @@ func (t *watch) look(ctx context.Context, cast map[int]change) error {
 		if !slices.Contains(t.heads[p.Number], p.Head.SHA) {
 			t.heads[p.Number] = append(t.heads[p.Number], p.Head.SHA)
 		}
-		var all []event
 		for i, head := range t.heads[p.Number] {
-			statuses, err := t.statuses(ctx, head)
+			all, err := t.statuses(ctx, head)
 			if err != nil {
 				return err
 			}
-			for _, s := range statuses {
-				all = append(all, event{s, p.Number, i})
+			for _, s := range all[t.told[head]:] {
+				news = append(news, event{s, p.Number, i})
 			}
+			t.told[head] = len(all)
+			over[p.Number] = len(all) > 0 && all[len(all)-1].final()
 		}
-		over[p.Number] = len(all) > 0 && all[len(all)-1].final()
-		news = append(news, slices.DeleteFunc(all, func(e event) bool { return t.told[e] })...)
 	}
 	slices.SortFunc(news, event.compare)
 	for _, e := range news {
-		t.told[e] = true
 		style := map[string]string{"success": good, "failure": bad}[e.State]
 		t.print(style, e.pr, e.State, e.Text)
 	}

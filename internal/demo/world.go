@@ -22,17 +22,16 @@ const (
 
 // world is the forge as people see it: everything goes through Gitea's API.
 type world struct {
-	gitea  *giteatest.Server
-	mia    giteatest.User // maintains the repository
-	ada    giteatest.User // writes the changes
-	bot    giteatest.User // mergegate's account
-	repo   string         // owner/name
-	opened map[int]string // PR → its head when it was opened
+	gitea *giteatest.Server
+	mia   giteatest.User // maintains the repository
+	ada   giteatest.User // writes the changes
+	bot   giteatest.User // mergegate's account
+	repo  string         // owner/name
 }
 
 // newWorld makes the people and the repository.
 func newWorld(ctx context.Context, g *giteatest.Server) (*world, error) {
-	w := &world{gitea: g, opened: map[int]string{}}
+	w := &world{gitea: g}
 	for name, u := range map[string]*giteatest.User{"mia": &w.mia, "ada": &w.ada, "mergebot": &w.bot} {
 		var err error
 		if *u, err = g.CreateUser(ctx, name); err != nil {
@@ -87,18 +86,15 @@ func (w *world) commit(ctx context.Context, as giteatest.User, branch, message s
 	return out.Commit.SHA, err
 }
 
-// propose opens ada's pull request and gives its number.
-func (w *world) propose(ctx context.Context, c change) (int, error) {
-	head, err := w.commit(ctx, w.ada, c.branch, c.title, c.files)
+// propose opens ada's pull request and gives its number and head.
+func (w *world) propose(ctx context.Context, c change) (number int, head string, err error) {
+	head, err = w.commit(ctx, w.ada, c.branch, c.title, c.files)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
-	var pr struct {
-		Number int `json:"number"`
-	}
+	var pr pull
 	err = w.do(ctx, w.ada, "/repos/"+w.repo+"/pulls", map[string]string{"head": c.branch, "base": "main", "title": c.title}, &pr)
-	w.opened[pr.Number] = head
-	return pr.Number, err
+	return pr.Number, head, err
 }
 
 // approve is mia's review.
@@ -148,6 +144,8 @@ type status struct {
 	State   string    `json:"status"`
 	Text    string    `json:"description"`
 }
+
+func (s status) final() bool { return s.State == "success" || s.State == "failure" }
 
 // statuses are all that mergegate ever said on a commit, oldest first.
 func (w *world) statuses(ctx context.Context, commit string) (all []status, err error) {
