@@ -85,6 +85,9 @@ func (w *worker) land(ctx context.Context, q *queue, a gate.Land) (gate.Result, 
 		return "", "", err
 	case errors.Is(err, forge.ErrDenied):
 		q.branchAt = time.Time{} // the protection may have changed: read it again
+		if err := w.settings(ctx); err != nil {
+			return "", "", err // it is mergegate that may not, and not the PR's fault
+		}
 		if errors.As(err, &refusal) && refusal.Text != "" {
 			return gate.Denied, refusal.Text, nil
 		}

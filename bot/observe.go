@@ -28,7 +28,7 @@ const (
 type pull struct {
 	pr        gate.PR
 	record    gate.Record
-	saved     bool  // record is what the sticky comment holds
+	unsaved   bool  // record has news that the sticky comment does not hold yet
 	sticky    int64 // id of our comment; 0 for none
 	reviews   []gate.Review
 	label     gate.Ask
@@ -51,7 +51,7 @@ type pull struct {
 
 // remember takes in a record that gate changed; it is not saved yet.
 func (p *pull) remember(r gate.Record) {
-	p.record, p.saved = r, false
+	p.record, p.unsaved = r, true
 	p.commands = slices.DeleteFunc(p.commands, func(c gate.Command) bool { return c.Comment <= r.Command })
 }
 
@@ -298,8 +298,8 @@ func (w *worker) mine(q *queue) []*pull {
 	for _, p := range w.prs {
 		active := p.record.State.Active() || q.flight.Flight != nil && q.flight.Flight.PR == p.pr.Number
 		elsewhere := p.record.State.Active() && p.record.Request.Base != q.base
-		here := p.pr.Base == q.base && !elsewhere || active && p.record.Request.Base == q.base
-		if p.poison == "" && here && (active || p.pr.Has(q.policy.Trigger.Label) || len(p.commands) > 0 || w.approvalAsks(q, p)) {
+		here := p.pr.Base == q.base && !elsewhere || (active || p.unsaved) && p.record.Request.Base == q.base
+		if p.poison == "" && here && (active || p.unsaved || p.pr.Has(q.policy.Trigger.Label) || len(p.commands) > 0 || w.approvalAsks(q, p)) {
 			out = append(out, p)
 		}
 	}
@@ -471,24 +471,24 @@ func (w *worker) readRequester(ctx context.Context, p *pull) (err error) {
 }
 
 func (w *worker) readComments(ctx context.Context, p *pull, comments []forge.Comment) error {
-	unsaved := p.read && !p.saved
+	newer := p.read && p.unsaved
 	p.sticky, p.commands = 0, nil
 	for _, c := range comments {
 		if c.By.ID != w.me.ID || !strings.Contains(c.Body, stickyMarker) || p.sticky != 0 {
 			continue
 		}
 		p.sticky = c.ID
-		if unsaved {
+		if newer {
 			continue // what we decided and could not write yet is newer
 		}
-		p.record, p.saved = gate.Record{}, true
+		p.record, p.unsaved = gate.Record{}, false
 		if !unseal(w.key, "record", w.about(p.pr.Number), c.Body, &p.record) {
 			w.log.Warn("our notes in the sticky comment were changed by somebody and are not believed", "pr", p.pr.Number)
 			p.record = gate.Record{}
 		}
 	}
-	if p.sticky == 0 && !unsaved {
-		p.record, p.saved = gate.Record{}, true
+	if p.sticky == 0 && !newer {
+		p.record, p.unsaved = gate.Record{}, false
 	}
 	for _, c := range comments {
 		if c.ID <= p.record.Command || c.By.ID == w.me.ID || !c.Updated.Equal(c.Created) {

@@ -154,6 +154,9 @@ func (w *worker) inTrouble(t *trouble, base string, err error) time.Duration {
 	t.times++
 	t.err = err
 	wait := backoff(t.times)
+	if errors.Is(err, forge.ErrDenied) {
+		w.infoAt = time.Time{} // perhaps our own rights are gone: the next round says so
+	}
 	var limited *forge.RateLimited
 	if errors.As(err, &limited) {
 		wait = max(wait, time.Until(limited.Until))

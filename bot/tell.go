@@ -26,7 +26,7 @@ const (
 
 // unsaved are the PRs whose record the sticky comment does not hold yet.
 func (w *worker) unsaved(q *queue) []*pull {
-	return slices.DeleteFunc(w.mine(q), func(p *pull) bool { return p.saved || p.record.State == "" && p.record.Command == 0 })
+	return slices.DeleteFunc(w.mine(q), func(p *pull) bool { return !p.unsaved })
 }
 
 // lines is what there is to say about each PR of the queue now.
@@ -124,7 +124,7 @@ func (w *worker) note(ctx context.Context, q *queue, p *pull) error {
 	if err := w.upsert(ctx, p, body); err != nil {
 		return fmt.Errorf("write to #%d: %w", n, err)
 	}
-	p.saved = true
+	p.unsaved = false
 	w.log.Info("request", "pr", n, "head", p.pr.Head.Short(), "state", r.State, "why", strings.Join(r.Why, "; "))
 	w.count(p)
 	return nil

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -17,7 +17,7 @@ func listen(t *testing.T) net.Listener {
 }
 
 // freePort is an address nobody listens on.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l := listen(t)
 	defer l.Close()

@@ -75,7 +75,7 @@ func each(t *testing.T, tell func(t *testing.T, w *world)) {
 // world is one repository with its people. Alice owns it, bob reviews (write),
 // carol is the author of changes (write), mallory may only read; bot is mergegate.
 type world struct {
-	*testing.T
+	testing.TB
 	gitea                           *giteatest.Server
 	alice, bob, carol, mallory, bot giteatest.User
 	repo                            string // owner/name
@@ -90,10 +90,10 @@ type world struct {
 // "broken", and when both feature files are there (green alone, red together).
 const green = `! grep -rq broken . && ! { test -e left && test -e right; }`
 
-func newWorld(t *testing.T, hooks bool) *world {
+func newWorld(t testing.TB, hooks bool) *world {
 	t.Helper()
 	s := giteatest.Shared(t)
-	w := &world{T: t, gitea: s, hooks: hooks}
+	w := &world{TB: t, gitea: s, hooks: hooks}
 	for _, p := range []struct {
 		who  *giteatest.User
 		name string
@@ -391,7 +391,7 @@ func (w *world) start(extra ...string) *replica {
 	w.Helper()
 	dir := w.TempDir()
 	r := &replica{w: w, log: filepath.Join(dir, "log"), conf: filepath.Join(dir, "config.yaml")}
-	listen := freePort(w.T)
+	listen := freePort(w.TB)
 	r.url = "http://" + listen
 	poll := "poll: {active: 1s, idle: 1s}\n"
 	if w.hooks {
@@ -511,7 +511,7 @@ type proxy struct {
 	meddle atomic.Pointer[func(rw http.ResponseWriter, r *http.Request, forward func() *bytes.Buffer) bool]
 }
 
-func newProxy(t *testing.T, target string) *proxy {
+func newProxy(t testing.TB, target string) *proxy {
 	to, err := url.Parse(target)
 	if err != nil {
 		t.Fatal(err)
