@@ -1,0 +1,267 @@
+package stories
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mergegate/internal/giteatest"
+)
+
+// What a landing costs. These are measurements, to be run on a quiet machine:
+//
+//	go test ./internal/stories -run '^$' -bench . -benchtime 5x
+
+// usual is the lease as the example configuration has it.
+const usual = "lease: {ttl: 2m, renew: 30s, settle: 1s}\n"
+
+// BenchmarkCallsPerLanding counts what mergegate asks of the forge for each
+// pull request that lands, from the label until it has nothing left to do. Every
+// pull request is behind main when its turn comes. Listing the open pull requests
+// is polling, and counted apart.
+func BenchmarkCallsPerLanding(b *testing.B) {
+	for _, n := range []int{1, 10} {
+		b.Run(fmt.Sprintf("%d labelled at once", n), func(b *testing.B) {
+			w := newWorld(b, true)
+			w.policy = strings.Replace(w.policy, green, "true", 1)
+			seen := w.count()
+			w.start(usual)
+			land := func(round string, n int) {
+				var prs []int
+				for i := range n {
+					file := fmt.Sprintf("pr-%s-%d", round, i)
+					prs = append(prs, w.pull(file, map[string]string{file: "1"}))
+				}
+				w.pushMain("main-"+round, "moved on")
+				seen.rest(w)
+				seen.forget()
+				for _, pr := range prs {
+					w.label(w.bob, pr)
+				}
+				for _, pr := range prs {
+					w.landed(pr)
+				}
+				seen.rest(w)
+			}
+			land("first", 1) // makes the mirror and the queue issue
+			total := map[string]int{}
+			for b.Loop() {
+				land(fmt.Sprint(len(total), b.N), n)
+				for what, times := range seen.forget() {
+					total[what] += times
+				}
+			}
+			report(b, total, b.N*n)
+		})
+	}
+}
+
+// report prints the requests for each landing, by what they ask for.
+func report(b *testing.B, total map[string]int, landings int) {
+	var table strings.Builder
+	per := map[string]float64{}
+	for _, what := range slices.Sorted(maps.Keys(total)) {
+		each := float64(total[what]) / float64(landings)
+		fmt.Fprintf(&table, "\n%6.1f  %s", each, what)
+		switch {
+		case what == "GET R/pulls":
+			per["polls/landing"] += each
+		case strings.HasPrefix(what, "git "):
+			per["git/landing"] += each
+		default:
+			per["calls/landing"] += each
+		}
+	}
+	b.Logf("requests for each landing:%s", table.String())
+	for unit, each := range per {
+		b.ReportMetric(each, unit)
+	}
+	b.ReportMetric(0, "ns/op") // says nothing: it contains the waiting for quiet
+}
+
+// traffic counts requests by what they ask for.
+type traffic struct {
+	mu    sync.Mutex
+	times map[string]int
+	last  time.Time
+}
+
+// count counts what goes through the proxy from now on.
+func (w *world) count() *traffic {
+	seen := &traffic{times: map[string]int{}}
+	w.proxy.on(func(_ http.ResponseWriter, r *http.Request, _ func() *bytes.Buffer) bool {
+		seen.mu.Lock()
+		defer seen.mu.Unlock()
+		seen.last = time.Now()
+		if what := asks(r); what != "" {
+			seen.times[what]++
+		}
+		return false
+	})
+	return seen
+}
+
+var (
+	repository = regexp.MustCompile(`^/api/v1/repos/[^/]+/[^/]+`)
+	someone    = regexp.MustCompile(`/collaborators/[^/]+`)
+	commit     = regexp.MustCompile(`/[0-9a-f]{40}\b`)
+	number     = regexp.MustCompile(`/[0-9]+\b`)
+)
+
+// asks is a request without its names and numbers. A git operation is one,
+// however many requests it takes.
+func asks(r *http.Request) string {
+	if !strings.HasPrefix(r.URL.Path, "/api/") {
+		if service := r.URL.Query().Get("service"); service != "" {
+			return "git " + strings.TrimPrefix(service, "git-")
+		}
+		return ""
+	}
+	path := repository.ReplaceAllString(r.URL.Path, "R")
+	path = someone.ReplaceAllString(path, "/collaborators/USER")
+	path = commit.ReplaceAllString(path, "/SHA")
+	return r.Method + " " + number.ReplaceAllString(path, "/N")
+}
+
+// forget starts counting anew and gives what was counted.
+func (seen *traffic) forget() map[string]int {
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	was := seen.times
+	seen.times = map[string]int{}
+	return was
+}
+
+// rest waits until nothing was asked for longer than mergegate waits before it
+// looks again at what changed a moment ago.
+func (seen *traffic) rest(w *world) {
+	w.Helper()
+	w.until("mergegate to come to rest", func() bool {
+		seen.mu.Lock()
+		defer seen.mu.Unlock()
+		return time.Since(seen.last) > 4*time.Second
+	})
+}
+
+// BenchmarkLabelToLanded takes the time from the label until main has moved,
+// with a test that does nothing, and beside it the time of the same steps by
+// hand: fetch, rebase, push, status, merge. Both take turns on one server, each
+// in its own repository, and both speak to it through a proxy. The clock of
+// either stops when git's own main has moved; the forge is not asked.
+func BenchmarkLabelToLanded(b *testing.B) {
+	gate, hand := newWorld(b, true), newWorld(b, false)
+	gate.policy = strings.Replace(gate.policy, green, "true", 1)
+	seen := gate.count()
+	gate.start(usual)
+	worker := hand.worker()
+	var byGate, byHand []time.Duration
+	round := func() {
+		byHand = append(byHand, hand.took(len(byHand), func(pr int, branch string) { worker.land(pr, branch) }, func() {}))
+		byGate = append(byGate, gate.took(len(byGate), func(pr int, _ string) { gate.label(gate.bob, pr) }, func() { seen.rest(gate) }))
+	}
+	round() // makes the mirror and the queue issue
+	byGate, byHand = byGate[:0], byHand[:0]
+	for b.Loop() {
+		round()
+	}
+	b.Logf("gate %v\nby hand %v", byGate, byHand)
+	g, h := median(byGate), median(byHand)
+	b.ReportMetric(g.Seconds(), "s/gate")
+	b.ReportMetric(h.Seconds(), "s/hand")
+	b.ReportMetric(g.Seconds()/h.Seconds(), "gate/hand")
+	b.ReportMetric(0, "ns/op")
+}
+
+func median(all []time.Duration) time.Duration {
+	return slices.Sorted(slices.Values(all))[len(all)/2]
+}
+
+// took opens a pull request, moves main on, waits for quiet, and measures how
+// long land takes to move main.
+func (w *world) took(round int, land func(pr int, branch string), quiet func()) time.Duration {
+	w.Helper()
+	branch := fmt.Sprintf("branch%d-%d", round, time.Now().UnixNano())
+	pr := w.pull(branch, map[string]string{branch: "1"})
+	before := w.pushMain("main-"+branch, "moved on")
+	quiet()
+	started := time.Now()
+	landed := make(chan time.Duration)
+	go func() {
+		for w.main() == before && time.Since(started) < patience {
+			time.Sleep(2 * time.Millisecond)
+		}
+		landed <- time.Since(started)
+	}()
+	land(pr, branch)
+	took := <-landed
+	w.landedSomehow(pr)
+	quiet()
+	return took
+}
+
+// main is what the server's own repository says, read from its files so that
+// looking costs the server nothing.
+func (w *world) main() string {
+	ref := filepath.Join(w.gitea.Dir, "data/gitea-repositories", w.repo+".git", "refs/heads/main")
+	data, _ := os.ReadFile(ref)
+	return strings.TrimSpace(string(data))
+}
+
+func (w *world) landedSomehow(pr int) {
+	w.Helper()
+	w.until(fmt.Sprintf("#%d to land", pr), func() bool { return w.pr(pr).Merged })
+}
+
+// hands are somebody who lands pull requests without mergegate, in a clone of
+// their own.
+type hands struct {
+	*world
+	clone string
+	forge giteatest.Server // through the proxy
+}
+
+func (w *world) worker() *hands {
+	h := &hands{world: w, clone: filepath.Join(w.TempDir(), "by-hand")}
+	h.forge.URL = w.proxy.url
+	w.git("clone", "-q", h.forge.CloneURL(w.bot, w.repo), h.clone)
+	w.git("-C", h.clone, "config", "user.name", w.bot.Name)
+	w.git("-C", h.clone, "config", "user.email", w.bot.Name+"@example.test")
+	return h
+}
+
+// land does by hand what mergegate does, and nothing else.
+func (h *hands) land(pr int, branch string) {
+	h.Helper()
+	in := func(args ...string) string { return h.git(append([]string{"-C", h.clone}, args...)...) }
+	in("fetch", "-q", "origin", "main", branch)
+	head := in("rev-parse", "origin/"+branch)
+	in("switch", "-q", "-C", "work", head)
+	in("rebase", "-q", "origin/main")
+	candidate := in("rev-parse", "HEAD")
+	in("push", "-q", "--force-with-lease="+branch+":"+head, "origin", "HEAD:"+branch)
+	post := func(path string, body any) error {
+		return h.forge.API(h.Context(), h.bot.Token, "POST", "/repos/"+h.repo+path, body, nil)
+	}
+	h.must(post("/statuses/"+candidate, map[string]string{"context": "by hand", "state": "success"}))
+	merge := map[string]string{"Do": "fast-forward-only", "head_commit_id": candidate}
+	err := post(fmt.Sprintf("/pulls/%d/merge", pr), merge)
+	for later := (*giteatest.Failure)(nil); errors.As(err, &later) && later.Status == http.StatusMethodNotAllowed; {
+		time.Sleep(100 * time.Millisecond)
+		err = post(fmt.Sprintf("/pulls/%d/merge", pr), merge)
+	}
+	h.must(err)
+	in("fetch", "-q", "origin", "main")
+	if main := in("rev-parse", "origin/main"); main != candidate {
+		h.Fatalf("main is at %s, not at %s", main, candidate)
+	}
+}
