@@ -107,7 +107,7 @@ func (w *worker) build(ctx context.Context, q *queue, a gate.Build) (gate.Built,
 	case err != nil:
 		return gate.Built{}, err
 	case r.Conflict != nil:
-		return gate.Built{Conflict: conflictReport(*r.Conflict, p.pr, q.base), Files: len(r.Conflict.Files)}, nil
+		return gate.Built{Conflict: w.conflictReport(*r.Conflict, p.pr, q.base), Files: len(r.Conflict.Files)}, nil
 	}
 	b := gate.Built{Candidate: r.Candidate, Tree: r.Tree, InBase: r.InBase}
 	if r.Candidate == a.Head || r.InBase {

@@ -65,6 +65,7 @@ type Mirror interface {
 	IsAncestor(ctx context.Context, a, b gate.SHA) (bool, error)
 	MergeBase(ctx context.Context, a, b gate.SHA) (gate.SHA, error)
 	Paths(ctx context.Context, from, to gate.SHA) ([]string, error)
+	Log(ctx context.Context, from, to gate.SHA, max int) ([]catchup.Commit, error)
 	File(ctx context.Context, c gate.SHA, path string, max int64) ([]byte, error)
 	Dir() git.Dir
 }

@@ -179,5 +179,24 @@ func (w *worker) found(ctx context.Context, q *queue, c, tip gate.SHA, onBase bo
 	if err != nil {
 		return gate.Found{}, err
 	}
+	if f := q.flight.Flight; f != nil {
+		w.remember(ctx, f.Base, c, f.PR)
+	}
 	return gate.Found{Landed: true, Commit: c, Tree: tree, OnBase: onBase}, w.moveTo(ctx, q, tip)
+}
+
+// remember notes which PR brought which commits, for the conflict reports of
+// later PRs. It is only a help: a restart forgets it.
+func (w *worker) remember(ctx context.Context, from, to gate.SHA, pr int) {
+	commits, err := w.mirror.Log(ctx, from, to, 100)
+	if err != nil {
+		w.log.Info("list what landed", "pr", pr, "err", err)
+		return
+	}
+	if len(w.broughtBy) > 10_000 {
+		clear(w.broughtBy)
+	}
+	for _, c := range commits {
+		w.broughtBy[c.ID] = pr
+	}
 }

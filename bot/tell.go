@@ -302,12 +302,18 @@ func (w *worker) count(p *pull) {
 }
 
 // conflictReport renders a conflict for the PR's comment.
-func conflictReport(c catchup.Conflict, pr gate.PR, base string) string {
+func (w *worker) conflictReport(c catchup.Conflict, pr gate.PR, base string) string {
 	v := templates.ConflictView{Base: base, At: c.At, Subject: c.Subject, Commands: c.Commands(base, pr.HeadBranch, "origin")}
 	if pr.Fork {
-		v.Commands = c.Commands(base, pr.HeadBranch, pr.HeadURL)
+		v.Commands = c.Commands(base, pr.HeadBranch, w.info.CloneURL) // origin is the author's fork
+	}
+	if pr.AGit {
+		v.Commands = nil // there is no branch to push to
 	}
 	for _, f := range c.Files {
+		if f.ByPR == 0 {
+			f.ByPR = w.broughtBy[f.ByCommit]
+		}
 		v.Files = append(v.Files, templates.ConflictFile{
 			Path: f.Path, Kind: string(f.Kind), Other: f.Other,
 			ByCommit: f.ByCommit, BySubject: f.BySubject, ByPR: f.ByPR,

@@ -75,8 +75,11 @@ type Input struct {
 	Own       string   // mergegate's status context
 	Checks    []string // CI contexts that the branch's protection requires
 	Frozen    *Freeze
-	PRs       []Facts
-	CI        []Check // of the candidate of the Queue given with it; believed only while that is Testing
+	// Unsandboxed: retest commands run without a sandbox here, so nothing from a
+	// fork is run.
+	Unsandboxed bool
+	PRs         []Facts
+	CI          []Check // of the candidate of the Queue given with it; believed only while that is Testing
 	// Done is what came of the last step's actions. A retest's verdict may come
 	// later; what Confirm, Land and Inspect found is handed over once, in the next step.
 	Done []Outcome

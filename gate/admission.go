@@ -38,8 +38,12 @@ func Approvals(pr PR, rec Record, reviews []Review) (approved, against []User) {
 
 // admission lists what a request still waits for, in words that say who must
 // act. An empty list admits it.
-func admission(p Policy, f Facts, methods []Method) []string {
+func admission(in Input, f Facts) []string {
+	p, methods := in.Policy, in.Methods
 	var waits []string
+	if in.Unsandboxed && f.PR.Fork && p.Retest.Command != "" {
+		waits = append(waits, "the operator to give retests a sandbox: without one nothing from a fork is run")
+	}
 	if f.PR.Draft {
 		waits = append(waits, "the author to mark it ready for review")
 	}

@@ -370,7 +370,7 @@ func (s *step) admit(e *entry) {
 	if !r.Is(e.PR.Head) {
 		r.Same = append(r.Same, e.PR.Head) // the lease remembers it too: saved with the next note
 	}
-	if waits := admission(p, e.Facts, s.in.Methods); len(waits) > 0 {
+	if waits := admission(s.in, e.Facts); len(waits) > 0 {
 		s.move(e, Waiting, "waits for "+strings.Join(waits, ", "), waits...)
 	} else if r.State == Waiting {
 		s.move(e, Queued, "queued")

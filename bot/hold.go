@@ -1,0 +1,148 @@
+package bot
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"mergegate/gate"
+	"mergegate/gate/lease"
+	"slices"
+	"time"
+)
+
+// hold takes the lease of the queue unless we have it.
+func (w *worker) hold(ctx context.Context, q *queue) error {
+	if q.held != nil {
+		if q.held.Alive() == nil {
+			return nil
+		}
+		w.lost(q)
+	}
+	if err := w.findIssue(ctx); err != nil {
+		return fmt.Errorf("queue issue: %w", err)
+	}
+	if q.store == nil {
+		store, err := w.leaseStore(q)
+		if err != nil {
+			return err
+		}
+		q.store = store
+	}
+	held, err := q.store.Take(ctx, lease.Note{})
+	if err != nil {
+		return err
+	}
+	q.held, q.settled, q.flight, q.saved, q.taken, q.left = held, false, gate.Queue{}, nil, time.Now(), false
+	if data := held.Inherited(); data != nil {
+		if err := json.Unmarshal(data, &q.flight); err != nil {
+			w.log.Warn("the work in flight of the lease before ours cannot be read; starting over", "err", err)
+			q.flight = gate.Queue{}
+		} else if q.flight.Flight != nil {
+			w.log.Info("going on with the work of a lease that ran out", "base", q.base, "pr", q.flight.Flight.PR, "state", q.flight.Flight.State)
+		}
+	}
+	for _, p := range w.prs {
+		p.read = false // whoever held the lease before us may have written
+	}
+	return w.readIssue(ctx)
+}
+
+// settleNow waits until the lease is proved ours; only then may anything be written.
+func (w *worker) settleNow(ctx context.Context, q *queue, needed bool) error {
+	if q.settled || !needed {
+		return nil
+	}
+	if err := q.held.Settled(ctx); err != nil {
+		return err
+	}
+	q.settled = true
+	w.b.metrics.leases.Inc()
+	return nil
+}
+
+// save puts the work in flight into the lease when an action depends on it
+// being found there after a crash.
+func (w *worker) save(ctx context.Context, q *queue, actions []gate.Action) error {
+	if err := w.settleNow(ctx, q, slices.ContainsFunc(actions, writes)); err != nil {
+		return err
+	}
+	data, err := json.Marshal(q.flight)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(actions, depends) || string(data) == string(q.saved) {
+		return nil
+	}
+	pr := 0
+	if q.flight.Flight != nil {
+		pr = q.flight.Flight.PR
+	}
+	if err := q.held.Save(ctx, lease.Note{PR: pr, Data: data}); err != nil {
+		return fmt.Errorf("save the work in flight: %w", err)
+	}
+	q.saved = data
+	return nil
+}
+
+// writes says whether an action changes anything outside this process.
+func writes(a gate.Action) bool {
+	switch a.(type) {
+	case gate.Build, gate.Inspect, gate.Confirm, gate.Stop:
+		return false
+	}
+	return true
+}
+
+// depends says whether an action must not happen before the flight is saved.
+func depends(a gate.Action) bool {
+	switch a.(type) {
+	case gate.Push, gate.Publish, gate.Land:
+		return true
+	}
+	return false
+}
+
+// whileHeld is a context that ends with the lease.
+func (w *worker) whileHeld(ctx context.Context, q *queue) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	held := q.held.Context()
+	stop := context.AfterFunc(held, func() { cancel(context.Cause(held)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// lost forgets everything that rested on the lease.
+func (w *worker) lost(q *queue) {
+	w.jobs.stop(func(r gate.Retest) bool { return q.flight.Flight != nil && q.flight.Flight.PR == r.PR })
+	q.held, q.settled, q.flight, q.saved, q.rest = nil, false, gate.Queue{}, nil, ""
+	for n, p := range w.prs {
+		if p.pr.Base == q.base {
+			delete(w.prs, n)
+		}
+	}
+}
+
+func (w *worker) release(ctx context.Context, q *queue) {
+	if q.held == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := q.held.Release(ctx); err != nil {
+		w.log.Info("release the lease; it will run out by itself", "base", q.base, "err", err)
+	}
+	q.held, q.settled, q.flight, q.saved = nil, false, gate.Queue{}, nil
+}
+
+// deferTo says when to come back to a queue that another replica works on: when
+// its lease can have ended, but not later than the active poll, with jitter so
+// that replicas do not come back together.
+func (w *worker) deferTo(q *queue, busy *lease.BusyError) time.Duration {
+	q.left = true // its holder may die and leave work behind: come back even if nothing shows
+	if time.Since(q.saidBusy) > time.Minute {
+		w.log.Info("another replica works on this queue", "base", q.base, "holder", busy.Holder, "pr", busy.PR)
+		q.saidBusy = time.Now()
+	}
+	wait := min(max(time.Until(busy.Until), time.Second), w.b.cfg.Poll.Active)
+	return wait*4/5 + rand.N(wait*2/5+1)
+}
