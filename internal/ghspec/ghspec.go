@@ -126,7 +126,7 @@ func (j *Judge) webhook(event, action string, body []byte) error {
 	if err := json.Unmarshal(body, &payload); err != nil {
 		return fmt.Errorf("read the payload: %w", err)
 	}
-	if said, _ := payload.(map[string]any)["action"].(string); said != action {
+	if said := text(payload, "action"); said != action {
 		return fmt.Errorf("the payload's action is %q", said)
 	}
 	if err := schema.Value.VisitJSON(payload); err != nil {

@@ -124,7 +124,7 @@ func (j *Judge) common(route *routers.Route, status int, got []byte) []error {
 		return []error{fmt.Errorf("read the answer: %w", err)}
 	}
 	schema := j.doc.Components.Schemas["basic-error"].Value
-	if message, _ := body.(map[string]any)["message"].(string); message == "" {
+	if text(body, "message") == "" {
 		return []error{errors.New("an error has a message")}
 	}
 	var wrong []error

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/getkin/kin-openapi/openapi3"
 )
@@ -16,7 +17,7 @@ import (
 // Sources: the examples in GitHub's description (merge, merges) and answers of
 // the real GitHub quoted in public issues (refs; "Base branch was modified").
 func meaning(operation string, status int, body any) error {
-	said, _ := body.(map[string]any)["message"].(string)
+	said := text(body, "message")
 	for _, row := range []struct {
 		operation, message string
 		status             int
@@ -39,7 +40,7 @@ func meaning(operation string, status int, body any) error {
 		{"issues/create-label", "Validation Failed", 422},
 	} {
 		if row.operation == operation && strings.HasPrefix(said, row.message) && row.status != status {
-			return fmt.Errorf("GitHub says %q with status %d", said, row.status)
+			return fmt.Errorf("%q with %d; GitHub says it with %d", said, status, row.status)
 		}
 	}
 	if operation == "pulls/merge" && status == 409 && !strings.HasPrefix(said, "Head branch was modified") {
@@ -51,14 +52,21 @@ func meaning(operation string, status int, body any) error {
 // together is what a request's fields must be besides well-formed.
 func together(operation string, body any) error {
 	fields, _ := body.(map[string]any)
-	text, _ := fields["description"].(string)
+	length := utf8.RuneCountInString(text(body, "description"))
 	switch {
-	case operation == "repos/create-commit-status" && len([]rune(text)) > 140:
-		return fmt.Errorf("a status's description has at most 140 characters, not %d", len([]rune(text)))
+	case operation == "repos/create-commit-status" && length > 140:
+		return fmt.Errorf("a status's description has at most 140 characters, not %d", length)
 	case strings.HasPrefix(operation, "checks/") && fields["status"] == "completed" && fields["conclusion"] == nil:
 		return fmt.Errorf("a completed check run has a conclusion")
 	}
 	return nil
+}
+
+// text is a field of a JSON object; "" when it is no object or no text.
+func text(object any, key string) string {
+	fields, _ := object.(map[string]any)
+	s, _ := fields[key].(string)
+	return s
 }
 
 // unknownKeys finds a key that the schema does not name, at any depth. GitHub's
