@@ -81,6 +81,8 @@ type Branch struct {
 	RequiredChecks    []string // globs
 	DismissStale      bool     // a push to a PR's branch may dismiss its approvals
 	BlockOutdated     bool     // the forge itself refuses to merge a head that is behind
+	// Forbidden are methods that the repository allows and this branch's rules refuse to the bot.
+	Forbidden []gate.Method
 }
 
 // Past is what a PR's timeline says about who asked for what, and whether the
@@ -150,7 +152,19 @@ type Event struct {
 	Sender  gate.User
 	Comment int64  // id of a newly created comment on a PR; 0 otherwise
 	Text    string // its text, only to decide whether to acknowledge at once
+	// Button is what Sender pressed on the bot's own report about Commit. Unlike
+	// a comment it cannot be read back: what Sender may do must be read before it
+	// is obeyed.
+	Button Button
 }
+
+// Button is a button on the bot's report; "" for none.
+type Button string
+
+const (
+	ButtonRequeue Button = "requeue"
+	ButtonRemove  Button = "remove"
+)
 
 // Forge is one forge.
 type Forge interface {
