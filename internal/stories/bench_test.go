@@ -36,13 +36,15 @@ func BenchmarkCallsPerLanding(b *testing.B) {
 			w.policy = strings.Replace(w.policy, green, "true", 1)
 			seen := w.count()
 			w.start(usual)
-			land := func(round string, n int) {
+			round := 0
+			land := func(n int) {
+				round++
 				var prs []int
 				for i := range n {
-					file := fmt.Sprintf("pr-%s-%d", round, i)
+					file := fmt.Sprintf("feature%d-%d", round, i)
 					prs = append(prs, w.pull(file, map[string]string{file: "1"}))
 				}
-				w.pushMain("main-"+round, "moved on")
+				w.pushMain(fmt.Sprint("other", round), "moved on")
 				seen.rest(w)
 				seen.forget()
 				for _, pr := range prs {
@@ -53,10 +55,10 @@ func BenchmarkCallsPerLanding(b *testing.B) {
 				}
 				seen.rest(w)
 			}
-			land("first", 1) // makes the mirror and the queue issue
+			land(1) // makes the mirror and the queue issue
 			total := map[string]int{}
 			for b.Loop() {
-				land(fmt.Sprint(len(total), b.N), n)
+				land(n)
 				for what, times := range seen.forget() {
 					total[what] += times
 				}

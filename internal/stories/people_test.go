@@ -43,7 +43,7 @@ func (w *world) more(branch string) {
 	w.in("push", "-q", "origin", branch)
 }
 
-// unreviewed fails the story when the author's late commit is on main.
+// notLanded fails the story when the author's late commit is on main.
 func (w *world) notLanded(pr int) {
 	w.Helper()
 	if w.pr(pr).Merged || w.has("unreviewed") {
@@ -339,4 +339,20 @@ func TestFreeze(t *testing.T) {
 		w.comment(w.alice, pr, "/merge unfreeze")
 		w.landed(pr)
 	})
+}
+
+// pushes counts the pushes that Gitea has noted in the PR's timeline, which it
+// does a second or two after they happened.
+func (w *world) pushes(pr int) (n int) {
+	w.Helper()
+	var events []struct {
+		Type string `json:"type"`
+	}
+	w.api(w.alice, "GET", fmt.Sprintf("/repos/%s/issues/%d/timeline", w.repo, pr), nil, &events)
+	for _, e := range events {
+		if e.Type == "pull_push" {
+			n++
+		}
+	}
+	return n
 }
