@@ -86,7 +86,8 @@ type Branch struct {
 }
 
 // Past is what a PR's timeline says about who asked for what, and whether the
-// head was pushed after that.
+// head was pushed after that. Forges note pushes some seconds late, so one that
+// followed within a few seconds may be missing here.
 type Past struct {
 	LabelledBy  gate.User // who put the label on last; zero when nobody did
 	LabelledAt  time.Time

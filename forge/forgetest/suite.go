@@ -377,6 +377,8 @@ func testPast(t *testing.T, w World) {
 	s := newScene(t, w)
 	old := s.Comment(t, s.r, s.pr, s.author, "before the push")
 	s.Label(t, s.r, s.pr, s.author, "merge")
+	said := time.Now()
+	eventually(t, "enough time to tell a push from one before", func() bool { return time.Since(said) > 5*time.Second })
 	s.Push(t, s.r, s.read(t, s.pr).Head, map[string]string{"more.txt": "more\n"}, s.read(t, s.pr).HeadBranch)
 	young := s.Comment(t, s.r, s.pr, s.author, "after the push")
 	eventually(t, "the push to show", func() bool {

@@ -124,6 +124,11 @@ func (f *Forge) reviews(ctx context.Context, op string, r gate.Repo, n int) ([]*
 // that is shorter, also with the comments on code that Gitea leaves out, is all.
 const shortPage = 10
 
+// lateNote is how long after a push Gitea may note it in the timeline, behind what
+// people did meanwhile. A push that was noted within that time of a label or a
+// comment may have been there before, and is not held against it.
+const lateNote = 3 * time.Second
+
 // Past implements forge.Forge, from the PR's timeline: two calls for a short
 // one, else three or more.
 //
@@ -141,7 +146,7 @@ func (f *Forge) Past(ctx context.Context, r gate.Repo, n int, label string) (for
 		hidden += v.CodeCommentsCount
 	}
 	var past forge.Past
-	var comments []int64
+	var comments []event
 	for page, longest, empty := 1, 1, 0; empty == 0 || empty*longest <= hidden; page++ {
 		a, err := f.raw(ctx, op, http.MethodGet, fmt.Sprintf("%s/issues/%d/timeline?page=%d&limit=%d", repoPath(r), n, page, pageSize), nil)
 		if err != nil {
@@ -161,11 +166,14 @@ func (f *Forge) Past(ctx context.Context, r gate.Repo, n int, label string) (for
 			case e.puts(label):
 				past.LabelledBy, past.LabelledAt, past.PushedSince = user(e.User), e.Created, false
 			case e.Type == "pull_push":
-				past.PushedSince = !past.LabelledAt.IsZero()
-				past.Outdated = append(past.Outdated, comments...)
-				comments = nil
+				past.PushedSince = past.PushedSince || !past.LabelledAt.IsZero() && e.Created.Sub(past.LabelledAt) > lateNote
+				for _, c := range comments {
+					if e.Created.Sub(c.Created) > lateNote && !slices.Contains(past.Outdated, c.ID) {
+						past.Outdated = append(past.Outdated, c.ID)
+					}
+				}
 			case e.Type == "comment":
-				comments = append(comments, e.ID)
+				comments = append(comments, e)
 			}
 		}
 		if page == 1 && len(events)+hidden < shortPage {

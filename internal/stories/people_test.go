@@ -106,7 +106,10 @@ func TestPushBeforeTheFirstLook(t *testing.T) {
 				} else {
 					w.comment(w.bob, pr, "/merge")
 				}
+				said := time.Now() // Gitea notes a push up to three seconds late
+				w.until("the push to be clearly later", func() bool { return time.Since(said) > 5*time.Second })
 				w.more("left")
+				w.until("the push to be noted", func() bool { return w.pushes(pr) > 0 })
 				w.start()
 				w.dropped(pr, "was pushed after the request, and nobody has approved it")
 				w.notLanded(pr)
