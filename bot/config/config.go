@@ -94,6 +94,11 @@ func Load(path string) (*Config, error) {
 	}
 	cfg := &file.Config
 	cfg.Defaults = file.Defaults.policy()
+	for i, f := range cfg.Forges {
+		if f.Type == "github" && f.URL == "" {
+			cfg.Forges[i].URL = "https://api.github.com"
+		}
+	}
 	doc.checkConfig(cfg)
 	doc.checkPolicy("defaults.", cfg.Defaults)
 	if err := doc.err(); err != nil {
@@ -116,6 +121,7 @@ func (c *Config) resolve(folder string) {
 		f := &c.Forges[i]
 		abs(&f.TokenFile)
 		abs(&f.WebhookSecretFile)
+		abs(&f.PrivateKeyFile)
 		f.URL = strings.TrimRight(f.URL, "/")
 	}
 }
@@ -128,15 +134,18 @@ func (c *Config) WebhookURL(f Forge) string { return c.ExternalURL + "/webhook/"
 func (c *Config) CheckSecrets() error {
 	var errs []error
 	for _, f := range c.Forges {
-		_, token := f.Token()
+		_, account := f.Token()
+		if f.AppID != 0 {
+			_, account = f.PrivateKey()
+		}
 		_, webhook := f.WebhookSecret()
-		errs = append(errs, token, webhook)
+		errs = append(errs, account, webhook)
 	}
 	return errors.Join(errs...)
 }
 
 // Forge is one forge: where it is, which repositories, and where its secrets
-// are. Type is "gitea" or "forgejo".
+// are. Type is "gitea", "forgejo" or "github".
 type Forge struct {
 	Name              string   `yaml:"name"`
 	Type              string   `yaml:"type"`
@@ -145,6 +154,8 @@ type Forge struct {
 	TokenEnv          string   `yaml:"token_env"`
 	WebhookSecretFile string   `yaml:"webhook_secret_file"`
 	WebhookSecretEnv  string   `yaml:"webhook_secret_env"`
+	AppID             int      `yaml:"app_id"`           // github: with a private key, instead of a token
+	PrivateKeyFile    string   `yaml:"private_key_file"` // PEM
 	Repos             []string `yaml:"repos"`
 }
 

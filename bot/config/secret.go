@@ -19,6 +19,15 @@ func (f Forge) Token() (string, error) {
 	return string(secret), nil
 }
 
+// PrivateKey reads the App's private key, PEM. Like Token.
+func (f Forge) PrivateKey() ([]byte, error) {
+	data, err := readLimited(f.PrivateKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("private key of forge %s: the file %s: %s. Create it, readable by the user mergegate runs as", f.Name, f.PrivateKeyFile, reason(err))
+	}
+	return data, nil
+}
+
 // WebhookSecret reads the secret that signs the forge's deliveries. Like Token.
 func (f Forge) WebhookSecret() ([]byte, error) {
 	secret, err := readSecret(f.WebhookSecretFile, f.WebhookSecretEnv)

@@ -67,13 +67,9 @@ func (d *document) checkForge(key string, f Forge) {
 	if !forgeName.MatchString(f.Name) {
 		d.wrong(key+".name", "Use lower-case letters, digits and -, at most 31", "%q cannot be part of a URL", f.Name)
 	}
-	if f.Type == "github" {
-		d.wrong(key+".type", "Use gitea or forgejo", "GitHub is not built yet")
-	} else {
-		oneOf(d, key+".type", f.Type, "gitea", "forgejo")
-	}
+	oneOf(d, key+".type", f.Type, "gitea", "forgejo", "github")
 	d.checkURL(key+".url", f.URL)
-	d.checkSecret(key, "token", f.TokenFile, f.TokenEnv)
+	d.checkAccount(key, f)
 	d.checkSecret(key, "webhook_secret", f.WebhookSecretFile, f.WebhookSecretEnv)
 	if len(f.Repos) == 0 {
 		d.wrong(key+".repos", "List owner/name, or owner/* for all of an owner's", "no repository is named")
@@ -86,6 +82,22 @@ func (d *document) checkForge(key string, f Forge) {
 		if slices.ContainsFunc(f.Repos[:i], func(o string) bool { return strings.EqualFold(o, r) }) {
 			d.wrong(at, "Keep one of them", "%q appears twice", r)
 		}
+	}
+}
+
+// checkAccount wants a token, or on GitHub an App with its key.
+func (d *document) checkAccount(key string, f Forge) {
+	app := f.AppID != 0 || f.PrivateKeyFile != ""
+	switch {
+	case !app:
+		d.checkSecret(key, "token", f.TokenFile, f.TokenEnv)
+	case f.Type != "github":
+		d.wrong(key+".app_id", "Use token_file", "only GitHub has Apps")
+	case f.TokenFile != "" || f.TokenEnv != "":
+		d.wrong(key+".app_id", "Keep app_id with private_key_file, or the token", "an App and a token are two accounts")
+	case f.AppID <= 0 || f.PrivateKeyFile == "":
+		d.lines[key+".app_id"] = d.lines[key]
+		d.wrong(key+".app_id", "Set both app_id and private_key_file", "one without the other")
 	}
 }
 
