@@ -223,7 +223,7 @@ func (w *worker) due(q *queue) bool {
 // signature is what a round at rest depends on, as text.
 func (w *worker) signature(q *queue) string {
 	var b strings.Builder
-	fmt.Fprintln(&b, q.tip, q.badRules, q.frozen, w.info.Methods, q.branch.RequiredApprovals, q.branch.RequiredChecks)
+	fmt.Fprintln(&b, q.tip, q.badRules, q.frozen, w.methods(q), q.branch.RequiredApprovals, q.branch.RequiredChecks)
 	for _, p := range w.mine(q) {
 		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, len(p.commands), p.reviews)
 	}
@@ -433,11 +433,16 @@ func (w *worker) readCI(ctx context.Context, q *queue) error {
 	return nil
 }
 
+// methods are the ways to land that repository and branch allow.
+func (w *worker) methods(q *queue) []gate.Method {
+	return slices.DeleteFunc(slices.Clone(w.info.Methods), func(m gate.Method) bool { return slices.Contains(q.branch.Forbidden, m) })
+}
+
 // input puts together what gate decides on.
 func (w *worker) input(q *queue, done []gate.Outcome) gate.Input {
 	in := gate.Input{
 		Now: time.Now(), Base: q.base, Tip: q.tip, Policy: q.policy, PolicyErr: q.badRules,
-		Methods: w.info.Methods, Own: StatusContext, Checks: q.branch.RequiredChecks, Frozen: q.frozen, CI: q.ci, Done: done,
+		Methods: w.methods(q), Own: StatusContext, Checks: q.branch.RequiredChecks, Frozen: q.frozen, CI: q.ci, Done: done,
 		Unsandboxed: w.b.runner.Sandbox().Weak(),
 	}
 	for _, p := range w.mine(q) {
