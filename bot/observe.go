@@ -30,6 +30,7 @@ type pull struct {
 	reviews   []gate.Review
 	label     gate.Ask
 	commands  []gate.Command
+	pressed   []gate.Command // buttons
 	requester gate.Role
 	poison    string // why gate cannot digest it
 
@@ -48,7 +49,7 @@ type pull struct {
 
 // remember takes in a record that gate changed; it is not saved yet.
 func (p *pull) remember(r gate.Record) {
-	p.record, p.unsaved = r, true
+	p.record, p.unsaved, p.pressed = r, true, nil
 	p.commands = slices.DeleteFunc(p.commands, func(c gate.Command) bool { return c.Comment <= r.Command })
 }
 
@@ -108,6 +109,31 @@ func (w *worker) look(ctx context.Context) error {
 	return nil
 }
 
+// buttons takes in what was pressed since the last round. A press names a commit;
+// what its author may do is read now.
+func (w *worker) buttons(ctx context.Context) error {
+	w.mu.Lock()
+	pressed := w.pressed
+	w.pressed = nil
+	w.mu.Unlock()
+	for _, e := range pressed {
+		role, err := w.role(ctx, e.Sender)
+		if err != nil {
+			return err
+		}
+		c := gate.Command{Button: true, By: e.Sender, Role: role, At: time.Now(), Verb: gate.DoMerge}
+		if e.Button == forge.ButtonRemove {
+			c.Verb = gate.DoCancel
+		}
+		for _, p := range w.prs {
+			if p.pr.Head == e.Commit {
+				p.pressed = append(p.pressed, c)
+			}
+		}
+	}
+	return nil
+}
+
 func (w *worker) flying(n int) bool {
 	for _, q := range w.queues {
 		if q.flight.Flight != nil && q.flight.Flight.PR == n {
@@ -151,7 +177,7 @@ func (w *worker) mine(q *queue) []*pull {
 		active := p.record.State.Active() || q.flight.Flight != nil && q.flight.Flight.PR == p.pr.Number
 		elsewhere := p.record.State.Active() && p.record.Request.Base != q.base
 		here := p.pr.Base == q.base && !elsewhere || (active || p.unsaved) && p.record.Request.Base == q.base
-		if p.poison == "" && here && (active || p.unsaved || p.pr.Has(q.policy.Trigger.Label) || len(p.commands) > 0 || w.approvalAsks(q, p)) {
+		if p.poison == "" && here && (active || p.unsaved || p.pr.Has(q.policy.Trigger.Label) || len(p.commands)+len(p.pressed) > 0 || w.approvalAsks(q, p)) {
 			out = append(out, p)
 		}
 	}
@@ -225,7 +251,7 @@ func (w *worker) signature(q *queue) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, q.tip, q.badRules, q.frozen, w.methods(q), q.branch.RequiredApprovals, q.branch.RequiredChecks)
 	for _, p := range w.mine(q) {
-		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, len(p.commands), p.reviews)
+		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, len(p.commands), len(p.pressed), p.reviews)
 	}
 	return b.String()
 }
@@ -447,7 +473,7 @@ func (w *worker) input(q *queue, done []gate.Outcome) gate.Input {
 	}
 	for _, p := range w.mine(q) {
 		in.PRs = append(in.PRs, gate.Facts{
-			PR: p.pr, Record: p.record, Reviews: p.reviews, Label: p.label, Commands: p.commands,
+			PR: p.pr, Record: p.record, Reviews: p.reviews, Label: p.label, Commands: slices.Concat(p.commands, p.pressed),
 			Requester: p.requester, RequiredApprovals: q.branch.RequiredApprovals,
 		})
 	}

@@ -33,13 +33,14 @@ type worker struct {
 	log   *slog.Logger
 	jobs  *jobs
 
-	wake   chan struct{}
-	acks   chan int64 // comments to react to at once
-	myself atomic.Pointer[gate.User]
-	mu     sync.Mutex
-	dirty  map[int]bool         // PRs that a webhook named since the last round
-	acked  map[int64]bool       // comments we have reacted to
-	view   atomic.Pointer[view] // what the pages show
+	wake    chan struct{}
+	acks    chan int64 // comments to react to at once
+	myself  atomic.Pointer[gate.User]
+	mu      sync.Mutex
+	dirty   map[int]bool         // PRs that a webhook named since the last round
+	acked   map[int64]bool       // comments we have reacted to
+	pressed []forge.Event        // buttons, since the last round
+	view    atomic.Pointer[view] // what the pages show
 
 	me     gate.User
 	key    []byte
@@ -197,6 +198,9 @@ func (w *worker) round(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	if err := w.look(ctx); err != nil { // 0 the list of open PRs: is there anything to do?
+		return 0, err
+	}
+	if err := w.buttons(ctx); err != nil { // what was pressed on our reports
 		return 0, err
 	}
 	if err := w.leftovers(ctx); err != nil { // and leases that a dead replica left behind

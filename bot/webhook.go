@@ -74,6 +74,11 @@ func (w *worker) hear(e forge.Event) {
 	if me != nil && e.Sender.ID == me.ID {
 		return
 	}
+	if e.Button != "" {
+		w.mu.Lock()
+		w.pressed = append(w.pressed, e)
+		w.mu.Unlock()
+	}
 	w.news(e.PR)
 	if e.Comment == 0 || len(chat.Parse(e.Text)) == 0 {
 		return

@@ -46,6 +46,7 @@ const (
 // Command is one command of a comment.
 type Command struct {
 	Comment  int64
+	Button   bool // pressed on a report of ours instead of written: there is no comment
 	By       User
 	Role     Role
 	At       time.Time

@@ -209,10 +209,12 @@ const notesGone = "my notes on this request are gone, so I do not know who asked
 // listen takes in what people said: commands, approvals, the label.
 func (s *step) listen(e *entry) {
 	for _, c := range e.Commands {
-		if c.Comment <= e.before.Command {
-			continue
+		if !c.Button {
+			if c.Comment <= e.before.Command {
+				continue
+			}
+			e.Record.Command, e.touched = c.Comment, true
 		}
-		e.Record.Command, e.touched = c.Comment, true
 		s.obey(e, c)
 	}
 	p, r := s.in.Policy, &e.Record
