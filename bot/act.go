@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"mergegate/bot/chat"
 	"mergegate/forge"
@@ -173,7 +174,7 @@ func (w *worker) push(ctx context.Context, q *queue, a gate.Push) (gate.Result, 
 	case err != nil:
 		return "", "", err
 	}
-	p.pr.Head = a.To
+	p.pr.Head, p.pushed = a.To, time.Now()
 	return gate.Done, "", nil
 }
 

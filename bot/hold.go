@@ -64,7 +64,11 @@ func (w *worker) settleNow(ctx context.Context, q *queue, needed bool) error {
 // save puts the work in flight into the lease when an action depends on it
 // being found there after a crash.
 func (w *worker) save(ctx context.Context, q *queue, actions []gate.Action) error {
-	if err := w.settleNow(ctx, q, slices.ContainsFunc(actions, writes)); err != nil {
+	writing := slices.ContainsFunc(actions, writes)
+	if writing && !q.settled {
+		w.fetchAhead(ctx, actions)
+	}
+	if err := w.settleNow(ctx, q, writing); err != nil {
 		return err
 	}
 	data, err := json.Marshal(q.flight)
@@ -83,6 +87,16 @@ func (w *worker) save(ctx context.Context, q *queue, actions []gate.Action) erro
 	}
 	q.saved = data
 	return nil
+}
+
+// fetchAhead fetches what the actions will build from, while a fresh lease
+// settles. It may fail: build meets the same trouble, and says so.
+func (w *worker) fetchAhead(ctx context.Context, actions []gate.Action) {
+	for _, a := range actions {
+		if b, ok := a.(gate.Build); ok {
+			_ = w.need(ctx, b.PR, b.Head)
+		}
+	}
 }
 
 // writes says whether an action changes anything outside this process.

@@ -15,6 +15,10 @@ import (
 // reads before it stay valid: the call itself is pinned to head and base.
 const busyFor = 5 * time.Second
 
+// calmAfterPush is how long after our push a landing is not asked yet, because
+// the answer would be "later": a small Gitea computes mergeability for 0.3 s.
+const calmAfterPush = 350 * time.Millisecond
+
 // reread reads one PR and the base tip afresh.
 func (w *worker) reread(ctx context.Context, q *queue, p *pull) error {
 	pr, err := w.forge.PullRequest(ctx, w.repo, p.pr.Number)
@@ -70,6 +74,7 @@ func (w *worker) land(ctx context.Context, q *queue, a gate.Land) (gate.Result, 
 		PR: a.PR, Base: q.base, Tip: a.Base, Head: a.Head, Method: a.Method,
 		DeleteBranch: q.policy.Land.DeleteBranch && !p.pr.Fork,
 	}
+	pause(ctx, time.Until(p.pushed.Add(calmAfterPush)))
 	started := time.Now()
 	err := w.forge.Land(ctx, w.repo, landing)
 	for wait := 300 * time.Millisecond; errors.Is(err, forge.ErrBusy) && time.Since(started) < busyFor; wait *= 2 {

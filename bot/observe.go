@@ -43,6 +43,7 @@ type pull struct {
 	on     gate.SHA // the commit it was shown on
 	state  gate.State
 	statAt time.Time
+	pushed time.Time // when we last moved its branch
 
 	counted time.Time // Record.Since of the end that the metrics know
 }

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"mergegate/gate"
+	"mergegate/internal/near"
 )
 
 // verbs are the words that may follow /merge.
@@ -91,7 +92,7 @@ func parseOptions(rest string) Command {
 			}
 			c.Priority = &p
 		default:
-			hint := nearest(key, []string{"method", "priority"})
+			hint := near.Word(key, []string{"method", "priority"})
 			if hint != "" {
 				hint = "/merge " + hint + "=" + shorten(value)
 			}
@@ -141,7 +142,7 @@ func unknownWord(word string) Command {
 	case slices.Contains(priorities(), lower):
 		return mistake(word, "unknown word %q", "/merge priority="+lower, shorten(word))
 	}
-	hint := nearest(word, verbs())
+	hint := near.Word(word, verbs())
 	if hint != "" {
 		hint = "/merge " + hint
 	}
@@ -154,8 +155,8 @@ func badValue(key, value string, allowed []string) Command {
 		text = fmt.Sprintf("%q has no value; it can be %s", key+"=", strings.Join(allowed, ", "))
 	}
 	m := &Mistake{Word: shorten(value), Text: text}
-	if near := nearest(value, allowed); near != "" {
-		m.Hint = "/merge " + key + "=" + near
+	if hint := near.Word(value, allowed); hint != "" {
+		m.Hint = "/merge " + key + "=" + hint
 	}
 	return Command{Err: m}
 }
@@ -180,43 +181,4 @@ func shorten(s string) string {
 		return string(r[:limit-1]) + "…"
 	}
 	return s
-}
-
-// nearest is the name within two edits of word, if at least half of the word is
-// right; "" when there is none.
-func nearest(word string, names []string) string {
-	word = strings.ToLower(word)
-	best, name := 3, ""
-	for _, n := range names {
-		if d := distance(word, n); d < best && 2*d <= len(word) {
-			best, name = d, n
-		}
-	}
-	return name
-}
-
-// distance is the Levenshtein distance in bytes (Wagner and Fischer 1974, two
-// rows); words too different in length to matter are not measured.
-func distance(a, b string) int {
-	if len(a) > len(b)+2 || len(b) > len(a)+2 {
-		return 3
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			above := row[j+1]
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			row[j+1] = min(diagonal+cost, above+1, row[j]+1)
-			diagonal = above
-		}
-	}
-	return row[len(b)]
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"mergegate/internal/near"
 	"reflect"
 	"regexp"
 	"slices"
@@ -188,8 +189,8 @@ func (d *document) structure(n *yaml.Node, key string, v reflect.Value) {
 		}
 		names := slices.Sorted(maps.Keys(fields))
 		mend := "Known here: " + strings.Join(names, ", ")
-		if near := nearest(name, names); near != "" {
-			mend = "Did you mean " + near + "?"
+		if hint := near.Word(name, names); hint != "" {
+			mend = "Did you mean " + hint + "?"
 		}
 		d.wrong(path, mend, "unknown key")
 	})

@@ -74,12 +74,3 @@ func TestKeyFollowsTheWebhookSecret(t *testing.T) {
 		t.Error("the key does not depend on the secret")
 	}
 }
-
-func TestNearest(t *testing.T) {
-	words := []string{"timeout", "start_timeout", "env"}
-	for word, want := range map[string]string{"timout": "timeout", "Timeout": "timeout", "timeuot": "timeout", "environment": "", "ev": "env", "x": "", "": ""} {
-		if got := nearest(word, words); got != want {
-			t.Errorf("nearest(%q) is %q, want %q", word, got, want)
-		}
-	}
-}

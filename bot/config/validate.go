@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mergegate/gate"
+	"mergegate/internal/near"
 )
 
 var (
@@ -202,8 +203,8 @@ func oneOf[T ~string](d *document, key string, got T, allowed ...T) {
 		words[i] = string(a)
 	}
 	mend := "Use " + strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
-	if near := nearest(string(got), words); near != "" {
-		mend = "Did you mean " + near + "? " + mend
+	if hint := near.Word(string(got), words); hint != "" {
+		mend = "Did you mean " + hint + "? " + mend
 	}
 	d.wrong(key, mend, "%q is not known", got)
 }
