@@ -59,12 +59,9 @@ func (f *Forge) showRun(ctx context.Context, r gate.Repo, c gate.SHA, st forge.S
 		status, conclusion = "completed", new("failure")
 	}
 	output := &sdk.CheckRunOutput{Title: &st.Text, Summary: new(next(st))}
-	for _, run := range newest(runs) {
-		if run.GetStatus() == "completed" && status != "completed" {
-			break
-		}
+	if last := newest(runs); len(last) > 0 && (last[0].GetStatus() != "completed" || status == "completed") {
 		return do(ctx, f, r, op, func(s site) (*sdk.Response, error) {
-			_, resp, err := s.api.Checks.UpdateCheckRun(ctx, s.owner, s.name, run.GetID(), sdk.UpdateCheckRunOptions{
+			_, resp, err := s.api.Checks.UpdateCheckRun(ctx, s.owner, s.name, last[0].GetID(), sdk.UpdateCheckRunOptions{
 				Name: runName, DetailsURL: optional(st.URL), Status: &status, Conclusion: conclusion, Output: output, Actions: buttons(st)})
 			return resp, err
 		})
