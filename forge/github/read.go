@@ -238,7 +238,7 @@ func (f *Forge) Checks(ctx context.Context, r gate.Repo, c gate.SHA) ([]gate.Che
 	}
 	for _, run := range newest(runs) {
 		if f.app == nil || run.GetApp().GetID() != f.cfg.AppID {
-			checks = append(checks, check(run))
+			checks = append(checks, checkOf(run))
 		}
 	}
 	// Worst first, so that of those with one name the worst is kept.
@@ -292,7 +292,7 @@ func statusState(s string) gate.CheckState {
 	return gate.CheckPending
 }
 
-func check(run *sdk.CheckRun) gate.Check {
+func checkOf(run *sdk.CheckRun) gate.Check {
 	c := gate.Check{Context: run.GetName(), State: gate.CheckPending, Text: run.GetOutput().GetTitle(), URL: run.GetDetailsURL(),
 		By: gate.User{Login: run.GetApp().GetSlug()}, At: run.GetStartedAt().Time}
 	if run.GetStatus() != "completed" {
