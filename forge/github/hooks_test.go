@@ -106,8 +106,10 @@ func TestEventOnce(t *testing.T) {
 	if deliver("a", "{") || !deliver("a", push) || deliver("a", push) || !deliver("b", push) {
 		t.Error("want the first good delivery of each id to be heard, and only that")
 	}
-	if !deliver("", push) || !deliver("", push) {
-		t.Error("deliveries without an id are not told apart")
+	for range 2 {
+		if !deliver("", push) {
+			t.Error("deliveries without an id are not told apart")
+		}
 	}
 	for i := range keptGUIDs {
 		deliver(fmt.Sprint(i), push)
