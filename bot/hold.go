@@ -5,10 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"mergegate/gate"
-	"mergegate/gate/lease"
 	"slices"
 	"time"
+
+	"mergegate/gate"
+	"mergegate/gate/lease"
 )
 
 // hold takes the lease of the queue unless we have it.
@@ -45,7 +46,11 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 	for _, p := range w.prs {
 		p.read = false // whoever held the lease before us may have written
 	}
-	return w.readIssue(ctx)
+	if err := w.readIssue(ctx); err != nil {
+		w.release(ctx, q) // a freeze may be written there: nothing goes on without knowing
+		return err
+	}
+	return nil
 }
 
 // settleNow waits until the lease is proved ours; only then may anything be written.
@@ -129,9 +134,9 @@ func (w *worker) whileHeld(ctx context.Context, q *queue) (context.Context, cont
 func (w *worker) lost(q *queue) {
 	w.jobs.stop(func(r gate.Retest) bool { return q.flight.Flight != nil && q.flight.Flight.PR == r.PR })
 	q.held, q.settled, q.flight, q.saved, q.rest = nil, false, gate.Queue{}, nil, ""
-	for n, p := range w.prs {
-		if p.pr.Base == q.base {
-			delete(w.prs, n)
+	for _, p := range w.prs {
+		if p.pr.Base == q.base || p.record.Request.Base == q.base {
+			p.read, p.unsaved = false, false
 		}
 	}
 }

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"mergegate/bot/config"
-	"mergegate/gate"
-	"mergegate/gate/catchup"
 	"net/url"
 	"strings"
 	"time"
+
+	"mergegate/bot/config"
+	"mergegate/gate"
+	"mergegate/gate/catchup"
 )
 
 // prepare reads what every round needs: who we are, what the repository allows,

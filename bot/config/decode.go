@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"mergegate/internal/near"
 	"reflect"
 	"regexp"
 	"slices"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"mergegate/internal/near"
 )
 
 // Error is one thing that is wrong with a file. It prints as
