@@ -39,6 +39,7 @@ func operations() map[string]string {
 
 		repo:                                   "get patch",
 		repo + "/installation":                 "get",
+		repo + "/activity":                     "get",
 		repo + "/branches":                     "get",
 		repo + "/branches/{branch}":            "get",
 		repo + "/branches/{branch}/protection": "get put delete",
