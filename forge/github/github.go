@@ -239,6 +239,7 @@ func (f *Forge) failure(op string, c *conn, err error) error {
 	case errors.As(err, &answer) && answer.Response != nil:
 		if answer.Response.StatusCode == http.StatusUnauthorized {
 			f.forget(c)
+			return f.unauthorized(op, c, words(answer))
 		}
 		return meaning(op, answer.Response.StatusCode, words(answer))
 	case errors.As(err, &limit): // the library counts too
@@ -247,6 +248,17 @@ func (f *Forge) failure(op string, c *conn, err error) error {
 		f.forget(c)
 	}
 	return fmt.Errorf("%s: %w", op, err)
+}
+
+// unauthorized says whose credentials were not accepted.
+func (f *Forge) unauthorized(op string, c *conn, text string) error {
+	switch {
+	case f.app == nil:
+		return fmt.Errorf("%s: GitHub does not accept the token (401 %s); make a new one", op, text)
+	case c == f.app:
+		return fmt.Errorf("%s: GitHub does not accept the App's key (401 %s); check app_id, the private key, and this machine's clock", op, text)
+	}
+	return fmt.Errorf("%s: GitHub accepts the installation's token no longer (401 %s); the next call makes a new one", op, text)
 }
 
 // meaning is what a status outside 2xx says about any call but a landing.
@@ -258,8 +270,6 @@ func meaning(op string, status int, text string) error {
 		kind = forge.ErrDenied
 	case http.StatusNotFound, http.StatusGone:
 		kind = forge.ErrNotFound
-	case http.StatusUnauthorized:
-		return fmt.Errorf("%s: GitHub does not accept the token (401 %s); make a new one", op, text)
 	default:
 		return fmt.Errorf("%s: the forge answered %d %s", op, status, text)
 	}
