@@ -1,0 +1,115 @@
+package localhub
+
+import (
+	"strings"
+
+	"mergegate/gate"
+)
+
+// The payloads of the webhooks, one function for each family. Their schemas
+// differ from those of the REST API: a push has its times as numbers, and a
+// review does not say whether its pull request is merged.
+
+func (h *Hub) emitPull(action string, i *issue, c *caller, more obj) {
+	payload := with(obj{"number": i.number, "pull_request": h.fullPull(i)}, more)
+	h.emit("pull_request", action, i.repo, c, payload)
+}
+
+func (h *Hub) emitReview(action string, i *issue, v *review, c *caller) {
+	review := with(h.reviewView(i, v), obj{"state": strings.ToLower(v.state)})
+	h.emit("pull_request_review", action, i.repo, c, obj{"pull_request": h.simplePull(i), "review": review})
+}
+
+func (h *Hub) emitComment(action string, m *comment, c *caller, more obj) {
+	payload := with(obj{"comment": h.commentView(m), "issue": h.issueView(m.issue)}, more)
+	h.emit("issue_comment", action, m.issue.repo, c, payload)
+}
+
+func (h *Hub) emitStatus(r *repo, id gate.SHA, s *status, c *caller) {
+	branches := r.branchesAt(id)
+	h.emit("status", "", r, c, obj{
+		"id": s.id, "sha": id, "name": r.full(), "context": s.context, "state": s.state, "description": orNull(s.text),
+		"target_url": orNull(s.link), "avatar_url": h.user(s.by)["avatar_url"], "created_at": stamp(s.at), "updated_at": stamp(s.at),
+		"commit": h.commitView(r, h.commit(r, id)),
+		"branches": list(branches[:min(len(branches), 10)], func(b string) obj {
+			return obj{"name": b, "protected": h.isProtected(r, b), "commit": obj{"sha": id, "url": h.repoURL(r) + "/commits/" + string(id)}}
+		}),
+	})
+}
+
+func (h *Hub) emitRun(action string, r *repo, run *run, c *caller, more obj) {
+	view := h.runView(r, run)
+	status, conclusion, _ := r.sum(run.suite)
+	view["check_suite"] = obj{
+		"id": run.suite.id, "node_id": nodeID("CheckSuite", run.suite.id), "head_branch": orNull(run.suite.branch), "head_sha": run.suite.sha,
+		"status": status, "conclusion": orNull(conclusion), "url": h.suiteView(r, run.suite)["url"], "before": nil, "after": run.suite.sha,
+		"pull_requests": h.pullsOf(r, run.suite.sha), "app": h.appView(run.suite.app),
+		"created_at": stamp(run.suite.created), "updated_at": stamp(run.suite.updated),
+	}
+	h.emit("check_run", action, r, c, with(obj{"check_run": view}, more))
+}
+
+func (h *Hub) emitSuite(action string, r *repo, s *suite, c *caller) {
+	view := h.suiteView(r, s)
+	delete(view, "repository")
+	h.emit("check_suite", action, r, c, obj{"check_suite": view})
+}
+
+// emitPush tells of one moved ref.
+func (h *Hub) emitPush(r *repo, m move, c *caller) {
+	zero := gate.SHA(strings.Repeat("0", 40))
+	before, after := m.from, m.to
+	var commits []*commit
+	forced := false
+	switch {
+	case m.from == "":
+		before = zero
+	case m.to == "":
+		after = zero
+	default:
+		commits, _ = h.between(r, m.from, m.to) // none, if they cannot be read
+		forced = !h.contains(r, m.to, m.from)
+	}
+	repository := with(h.repoView(r), obj{"created_at": r.created.Unix(), "pushed_at": r.pushed.Unix(),
+		"master_branch": r.defaultBranch, "stargazers": 0})
+	payload := obj{
+		"ref": m.ref, "before": before, "after": after, "base_ref": nil, "created": m.from == "", "deleted": m.to == "", "forced": forced,
+		"compare": h.repoPage(r) + "/compare/" + string(before) + "..." + string(after), "repository": repository,
+		"pusher": obj{"name": c.account.login, "email": h.ident(c.account).email}, "head_commit": nil,
+		"commits": list(commits[:min(len(commits), 2048)], func(one *commit) obj { return h.pushedCommit(r, one) }),
+	}
+	if one := h.commit(r, m.to); one != nil {
+		payload["head_commit"] = h.pushedCommit(r, one)
+	}
+	h.emit("push", "", r, c, payload)
+}
+
+func (h *Hub) pushedCommit(r *repo, c *commit) obj {
+	none := []string{}
+	return with(headCommit(c), obj{"url": h.repoPage(r) + "/commit/" + string(c.id), "distinct": true, "added": none, "removed": none, "modified": none})
+}
+
+// emitInstallation tells the App about itself.
+func (h *Hub) emitInstallation(action string, i *installation, c *caller) {
+	repos := list(i.repos, shortRepo)
+	h.sendApp("installation", action, i, c, obj{"repositories": repos, "requester": nil})
+}
+
+func (h *Hub) emitRepositories(action string, i *installation, changed []*repo, c *caller) {
+	payload := obj{"repository_selection": "selected", "repositories_added": []obj{}, "repositories_removed": []obj{}, "requester": nil}
+	payload["repositories_"+action] = list(changed, shortRepo)
+	h.sendApp("installation_repositories", action, i, c, payload)
+}
+
+func (h *Hub) sendApp(event, action string, i *installation, c *caller, payload obj) {
+	receivers := map[*hook]*installation{}
+	if i.app.hook.wants(event) {
+		receivers[i.app.hook] = i
+	}
+	payload["installation"] = h.installationView(i)
+	h.send(event, action, nil, c, payload, receivers)
+}
+
+func shortRepo(r *repo) obj {
+	return obj{"id": r.id, "node_id": nodeID("Repository", r.id), "name": r.name, "full_name": r.full(), "private": r.private}
+}
