@@ -1,0 +1,72 @@
+package ghspec_test
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"net/http"
+	"os"
+	"testing"
+
+	"mergegate/forge"
+	"mergegate/forge/github"
+)
+
+// Every example payload that GitHub's users have contributed goes through the
+// adapter's handler: none is an error, those it knows point to a place, and all
+// others are of no interest.
+func TestExamplePayloads(t *testing.T) {
+	f, err := github.New(github.Config{Name: "gh", URL: "https://api.github.com", AppID: 1, Key: func() ([]byte, error) { return nil, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []struct {
+		Name     string
+		Examples []json.RawMessage
+	}
+	examples(t, &events)
+	all := 0
+	news := map[string]int{}
+	for _, event := range events {
+		for i, body := range event.Examples {
+			all++
+			e, err := f.Event(http.Header{"X-Github-Event": {event.Name}}, body)
+			if err != nil {
+				t.Errorf("%s, example %d: %v", event.Name, i, err)
+			}
+			if e == (forge.Event{}) {
+				continue
+			}
+			news[event.Name]++
+			if e.Repo.Owner == "" || e.Repo.Name == "" || e.Branch == "" && e.PR == 0 && e.Commit == "" {
+				t.Errorf("%s, example %d: %+v points nowhere", event.Name, i, e)
+			}
+		}
+	}
+	t.Logf("%d payloads of %d events; news in %v", all, len(events), news)
+	want := map[string]int{"pull_request": 29, "pull_request_review": 4, "push": 2, "status": 4, "check_run": 9}
+	for name, n := range want {
+		if news[name] != n {
+			t.Errorf("%s: news in %d examples, want %d", name, news[name], n)
+		}
+		delete(news, name)
+	}
+	if len(news) > 0 {
+		t.Errorf("news in %v, of which none was expected", news)
+	}
+}
+
+func examples(t *testing.T, into any) {
+	t.Helper()
+	file, err := os.Open("testdata/webhooks-examples.json.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	z, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.NewDecoder(z).Decode(into); err != nil {
+		t.Fatal(err)
+	}
+}
