@@ -30,6 +30,10 @@ type conn struct {
 // It is no word about a single thing, so it is none of forge's errors.
 var errInstallation = errors.New("the App cannot act there")
 
+// errNotInstalled is an errInstallation; only for a repository that was never
+// seen does it mean "not found".
+var errNotInstalled = fmt.Errorf("%w: it is not installed", errInstallation)
+
 // asApp is the connection as the App itself.
 func (f *Forge) asApp() *conn {
 	sign := roundTrip(func(req *http.Request) (*http.Response, error) {
@@ -149,7 +153,7 @@ func (f *Forge) find(ctx context.Context, owner, name string) (*conn, error) {
 	if err != nil {
 		err = f.failure(fmt.Sprintf("find the App's installation for %s/%s", owner, name), f.app, err)
 		if errors.Is(err, forge.ErrNotFound) {
-			return nil, fmt.Errorf("%w: it is not installed on %s/%s, or there is no such repository; install it there", errInstallation, owner, name)
+			return nil, fmt.Errorf("%w on %s/%s, or there is no such repository; install it there", errNotInstalled, owner, name)
 		}
 		return nil, aboutApp(err)
 	}
@@ -187,6 +191,7 @@ func (f *Forge) installed(in *sdk.Installation) (*conn, error) {
 		return nil, err
 	}
 	transport := ghinstallation.NewFromAppsTransport(apps, in.GetID())
+	transport.InstallationTokenOptions = &sdk.InstallationTokenOptions{} // without, the body is "null"
 	c := f.withToken(func(ctx context.Context) (string, error) {
 		token, err := transport.Token(ctx)
 		if err != nil {

@@ -139,7 +139,16 @@ func (f *Forge) at(ctx context.Context, r gate.Repo) (site, error) {
 		p = place{owner: r.Owner, name: r.Name}
 	}
 	c, err := f.connect(ctx, p.owner, p.name)
-	return site{c, p.owner, p.name}, err
+	return site{c, p.owner, p.name}, unseen(r, ok, err)
+}
+
+// unseen makes "not installed" mean "not found" for a repository that was never
+// seen; about one that was, it says nothing.
+func unseen(r gate.Repo, seen bool, err error) error {
+	if !seen && errors.Is(err, errNotInstalled) {
+		return &forge.Refusal{Kind: forge.ErrNotFound, Op: "reach " + r.String(), Status: http.StatusNotFound, Text: err.Error()}
+	}
+	return err
 }
 
 // get makes one call of the library about a repository and gives its error a

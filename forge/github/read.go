@@ -102,16 +102,18 @@ func (f *Forge) role(c *conn, r *sdk.Repository) gate.Role {
 // forbid (see Branch).
 func (f *Forge) Repository(ctx context.Context, r gate.Repo) (forge.Repository, error) {
 	op := "read the repository " + r.String()
+	f.mu.Lock()
+	known, ok := f.places[r]
+	f.mu.Unlock()
+	if !ok {
+		known = place{owner: r.Owner, name: r.Name}
+	}
 	if f.app != nil { // a suspension or new permissions must not stay unseen
-		s, err := f.at(ctx, r)
-		if err == nil {
-			_, err = f.find(ctx, s.owner, s.name)
-		}
-		if err != nil {
-			return forge.Repository{}, fmt.Errorf("%s: %w", op, err)
+		if _, err := f.find(ctx, known.owner, known.name); err != nil {
+			return forge.Repository{}, fmt.Errorf("%s: %w", op, unseen(r, ok, err))
 		}
 	}
-	repo, err := f.locate(ctx, op, r)
+	repo, err := f.locate(ctx, op, r, known.id)
 	if err != nil {
 		return forge.Repository{}, err
 	}
@@ -144,18 +146,15 @@ func (f *Forge) Repository(ctx context.Context, r gate.Repo) (forge.Repository, 
 	return out, nil
 }
 
-// locate reads the repository by the name it had last, or by id when that name
-// is gone or another's.
-func (f *Forge) locate(ctx context.Context, op string, r gate.Repo) (*sdk.Repository, error) {
-	f.mu.Lock()
-	known := f.places[r]
-	f.mu.Unlock()
+// locate reads the repository by the name it had last, or by the id it had (0 for
+// unknown) when that name is gone or another's.
+func (f *Forge) locate(ctx context.Context, op string, r gate.Repo, id int64) (*sdk.Repository, error) {
 	repo, err := get(ctx, f, r, op, func(s site) (*sdk.Repository, *sdk.Response, error) {
 		return s.api.Repositories.Get(ctx, s.owner, s.name)
 	})
-	if known.id != 0 && (errors.Is(err, forge.ErrNotFound) || err == nil && repo.GetID() != known.id) {
+	if id != 0 && (errors.Is(err, forge.ErrNotFound) || err == nil && repo.GetID() != id) {
 		repo, err = get(ctx, f, r, op, func(s site) (*sdk.Repository, *sdk.Response, error) {
-			return s.api.Repositories.GetByID(ctx, known.id)
+			return s.api.Repositories.GetByID(ctx, id)
 		})
 	}
 	if err != nil {
