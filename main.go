@@ -21,6 +21,7 @@ import (
 	"mergegate/bot/config"
 	"mergegate/bot/doctor"
 	"mergegate/forge/gitea"
+	"mergegate/forge/github"
 	"mergegate/gate/retest"
 )
 
@@ -89,6 +90,8 @@ func (w withConfig) load() (*config.Config, map[string]doctor.Forge, error) {
 		switch conf.Type {
 		case "gitea", "forgejo":
 			forges[conf.Name], err = gitea.New(gitea.Config{Name: conf.Name, URL: conf.URL, Token: conf.Token})
+		case "github":
+			forges[conf.Name], err = github.New(github.Config{Name: conf.Name, URL: conf.URL, Token: conf.Token, AppID: int64(conf.AppID), Key: conf.PrivateKey})
 		default:
 			err = fmt.Errorf("forge %s: there is no type %q", conf.Name, conf.Type)
 		}
