@@ -262,3 +262,15 @@ func (h *Hub) setStatus(r *repo, c *caller, sha gate.SHA, state, context, text, 
 	h.emitStatus(r, sha, s, c)
 	return s, nil
 }
+
+// rename gives a repository another name. The old one keeps leading to it.
+func (h *Hub) rename(r *repo, c *caller, name string) error {
+	was, full := r.name, r.owner.login+"/"+name
+	if other := h.find(full); other != nil && other != r {
+		return custom("Repository", "name already exists on this account")
+	}
+	r.name = name
+	h.names[strings.ToLower(full)] = r
+	h.emit("repository", "renamed", r, c, obj{"changes": obj{"repository": obj{"name": obj{"from": was}}}})
+	return nil
+}

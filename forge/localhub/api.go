@@ -150,10 +150,15 @@ func (q *request) cut(all []obj) []obj {
 		f := strings.SplitN(q.http.URL.EscapedPath(), "/", 5)
 		base = strings.TrimSuffix(fmt.Sprintf("%s/repositories/%d/%s", q.API, q.repo.id, f[len(f)-1]), "/")
 	}
+	rest := "" // of the query, in its order
+	for part := range strings.SplitSeq(q.http.URL.RawQuery, "&") {
+		if part != "" && !strings.HasPrefix(part, "page=") {
+			rest += part + "&"
+		}
+	}
 	var links []string
 	link := func(to int, rel string) {
-		query.Set("page", strconv.Itoa(to))
-		links = append(links, fmt.Sprintf(`<%s?%s>; rel="%s"`, base, query.Encode(), rel))
+		links = append(links, fmt.Sprintf(`<%s?%spage=%d>; rel="%s"`, base, rest, to, rel))
 	}
 	if page > 1 {
 		link(page-1, "prev")

@@ -95,7 +95,13 @@ func appRoutes() map[string]handler {
 			return ok(with(q.appView(q.app), obj{"installations_count": n}))
 		},
 		"GET /app/installations": func(q *request) (int, any, error) {
-			return ok(list(q.installationsOf(q.app), q.installationView))
+			return ok(list(q.installationsOf(q.app), func(i *installation) obj {
+				o := q.installationView(i)
+				// GitHub's description of this list wants an account to be an enterprise as well.
+				o["account"] = with(q.user(i.account), obj{"name": i.account.login, "slug": i.account.login, "description": nil,
+					"website_url": nil, "created_at": stamp(i.account.created), "updated_at": stamp(i.account.created)})
+				return o
+			}))
 		},
 		"GET /app/installations/{id}":                forInstallation(func(q *request, i *installation) (int, any, error) { return ok(q.installationView(i)) }),
 		"POST /app/installations/{id}/access_tokens": forInstallation(accessToken),

@@ -477,12 +477,22 @@ func rulesetRoutes() map[string]handler {
 
 func editRepo(q *request) (int, any, error) {
 	var in struct {
-		Merge  *bool `json:"allow_merge_commit"`
-		Squash *bool `json:"allow_squash_merge"`
-		Rebase *bool `json:"allow_rebase_merge"`
+		Name   string
+		About  *string `json:"description"`
+		Merge  *bool   `json:"allow_merge_commit"`
+		Squash *bool   `json:"allow_squash_merge"`
+		Rebase *bool   `json:"allow_rebase_merge"`
 	}
 	if err := q.decode(&in); err != nil {
 		return no(err)
+	}
+	if in.About != nil {
+		q.repo.about = *in.About
+	}
+	if in.Name != "" && in.Name != q.repo.name {
+		if err := q.rename(q.repo, q.caller, in.Name); err != nil {
+			return no(err)
+		}
 	}
 	for method, on := range map[gate.Method]*bool{gate.Merge: in.Merge, gate.Squash: in.Squash, gate.Rebase: in.Rebase} {
 		if on == nil {

@@ -158,7 +158,7 @@ func (h *Hub) pass(w http.ResponseWriter, r *http.Request, api http.Handler, pat
 	seen := &watcher{ResponseWriter: w, status: http.StatusOK}
 	c, err := h.enter(r, seen)
 	if err == nil {
-		path, err = h.canonical(path)
+		path, err = h.canonical(r.Method, path)
 	}
 	if err == nil {
 		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
@@ -250,8 +250,8 @@ func (h *Hub) refund(c *caller) {
 }
 
 // canonical turns /repositories/{id}/… into /repos/{owner}/{repo}/…, and answers
-// 301 for a repository's old name, which redirects to its id.
-func (h *Hub) canonical(path string) (string, error) {
+// 301 for a repository's old name (307 for a write), which redirects to its id.
+func (h *Hub) canonical(method, path string) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if rest, ok := strings.CutPrefix(path, "/repositories/"); ok {
@@ -277,13 +277,19 @@ func (h *Hub) canonical(path string) (string, error) {
 	if len(f) == 5 {
 		to += "/" + f[4]
 	}
-	return path, &elsewhere{to}
+	if method != http.MethodGet {
+		return path, &elsewhere{http.StatusTemporaryRedirect, to}
+	}
+	return path, &elsewhere{http.StatusMovedPermanently, to}
 }
 
 // elsewhere is a redirect.
-type elsewhere struct{ url string }
+type elsewhere struct {
+	status int
+	url    string
+}
 
-func (e *elsewhere) Error() string { return "Moved Permanently" }
+func (e *elsewhere) Error() string { return "Moved Permanently" } // GitHub says so of 307 too
 
 // writeProblem answers an error in GitHub's form.
 func writeProblem(w http.ResponseWriter, err error) {
@@ -296,11 +302,13 @@ func writeProblem(w http.ResponseWriter, err error) {
 			body["errors"] = p.errors
 		}
 	} else if e, ok := errors.AsType[*elsewhere](err); ok {
-		status = http.StatusMovedPermanently
+		status = e.status
 		w.Header().Set("Location", e.url)
 		body["url"] = e.url
 	}
-	body["status"] = strconv.Itoa(status)
+	if status != http.StatusUnprocessableEntity { // which GitHub's description gives another form
+		body["status"] = strconv.Itoa(status)
+	}
 	data, _ := json.Marshal(body) // strings only
 	w.WriteHeader(status)
 	w.Write(data)

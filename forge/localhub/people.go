@@ -418,14 +418,7 @@ func (h *Hub) SetPrivate(full string, private bool) error {
 // Rename gives a repository another name; the old one redirects.
 func (h *Hub) Rename(full, name string) error {
 	return h.in(full, owner(full), func(r *repo, c *caller) error {
-		was, full := r.name, r.owner.login+"/"+name
-		if other := h.find(full); other != nil && other != r {
-			return fmt.Errorf("%s is taken", full)
-		}
-		r.name = name
-		h.names[strings.ToLower(full)] = r
-		h.emit("repository", "renamed", r, c, obj{"changes": obj{"repository": obj{"name": obj{"from": was}}}})
-		return nil
+		return h.rename(r, c, name)
 	})
 }
 

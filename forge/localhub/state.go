@@ -25,6 +25,7 @@ type repo struct {
 	id            int64
 	owner         *account
 	name          string
+	about         string // its description
 	private       bool
 	archived      bool
 	parent        *repo

@@ -101,7 +101,7 @@ func (h *Hub) repoPage(r *repo) string { return h.URL + "/" + r.full() }
 func (h *Hub) minimalRepo(r *repo) obj {
 	o := obj{
 		"id": r.id, "node_id": nodeID("Repository", r.id), "name": r.name, "full_name": r.full(), "owner": h.user(r.owner),
-		"private": r.private, "html_url": h.repoPage(r), "description": nil, "fork": r.parent != nil, "url": h.repoURL(r),
+		"private": r.private, "html_url": h.repoPage(r), "description": orNull(r.about), "fork": r.parent != nil, "url": h.repoURL(r),
 	}
 	for key, rest := range map[string]string{
 		"archive_url": "/{archive_format}{/ref}", "assignees_url": "/assignees{/user}", "blobs_url": "/git/blobs{/sha}",
@@ -159,7 +159,7 @@ func (h *Hub) fullRepo(r *repo, c *caller) obj {
 		o = with(o, obj{
 			"allow_merge_commit": slices.Contains(r.methods, gate.Merge), "allow_squash_merge": slices.Contains(r.methods, gate.Squash),
 			"allow_rebase_merge": slices.Contains(r.methods, gate.Rebase), "allow_auto_merge": false, "allow_update_branch": false,
-			"delete_branch_on_merge": false,
+			"delete_branch_on_merge": false, "temp_clone_token": "",
 		})
 	}
 	return o
@@ -179,7 +179,7 @@ func (h *Hub) permissions(r *repo, c *caller) obj {
 // labelView is label.
 func (h *Hub) labelView(r *repo, l *label) obj {
 	return obj{"id": l.id, "node_id": nodeID("Label", l.id), "url": h.repoURL(r) + "/labels/" + url.PathEscape(l.name),
-		"name": l.name, "description": l.description, "color": l.color, "default": false}
+		"name": l.name, "description": orNull(l.description), "color": l.color, "default": false}
 }
 
 func (h *Hub) labelViews(r *repo, all []*label) []obj {

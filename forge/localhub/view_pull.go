@@ -76,6 +76,12 @@ func (h *Hub) simplePull(i *issue) obj {
 	link := func(href string) obj { return obj{"href": href} }
 	statuses := h.repoURL(i.repo) + "/statuses/" + string(p.head)
 	comment := h.repoURL(i.repo) + "/pulls/comments{/number}"
+	labels := h.labelViews(i.repo, i.labels)
+	for _, l := range labels {
+		if l["description"] == nil {
+			l["description"] = "" // in pull requests the description of GitHub knows no null here
+		}
+	}
 	merge := p.trial.commit
 	if p.merged {
 		merge = p.landed
@@ -85,7 +91,7 @@ func (h *Hub) simplePull(i *issue) obj {
 		"patch_url": h.page(i) + ".patch", "issue_url": h.issueURL(i), "commits_url": at + "/commits", "review_comments_url": at + "/comments",
 		"review_comment_url": comment, "comments_url": h.issueURL(i) + "/comments", "statuses_url": statuses,
 		"number": i.number, "state": i.state(), "locked": false, "title": i.title, "user": h.user(i.by), "body": orNull(i.body),
-		"labels": h.labelViews(i.repo, i.labels), "milestone": nil, "active_lock_reason": nil, "created_at": stamp(i.created),
+		"labels": labels, "milestone": nil, "active_lock_reason": nil, "created_at": stamp(i.created),
 		"updated_at": stamp(i.updated), "closed_at": stamp(i.closed), "merged_at": stamp(p.mergedAt), "merge_commit_sha": orNull(merge),
 		"assignee": nil, "assignees": []obj{}, "requested_reviewers": []obj{}, "requested_teams": []obj{}, "draft": p.draft, "auto_merge": nil,
 		"head": h.side(p.headRepo, p.headBranch, p.head), "base": h.side(i.repo, p.base, p.baseSHA),
