@@ -130,14 +130,19 @@ func (s site) path(format string, args ...any) string {
 	return "repos/" + s.owner + "/" + s.name + fmt.Sprintf(format, args...)
 }
 
-// at finds the connection and the present name of a repository.
-func (f *Forge) at(ctx context.Context, r gate.Repo) (site, error) {
+// place is where the repository was last seen, or else where it is configured.
+func (f *Forge) place(r gate.Repo) (p place, seen bool) {
 	f.mu.Lock()
-	p, ok := f.places[r]
-	f.mu.Unlock()
-	if !ok {
+	defer f.mu.Unlock()
+	if p, seen = f.places[r]; !seen {
 		p = place{owner: r.Owner, name: r.Name}
 	}
+	return p, seen
+}
+
+// at finds the connection and the present name of a repository.
+func (f *Forge) at(ctx context.Context, r gate.Repo) (site, error) {
+	p, ok := f.place(r)
 	c, err := f.connect(ctx, p.owner, p.name)
 	return site{c, p.owner, p.name}, unseen(r, ok, err)
 }

@@ -102,12 +102,7 @@ func (f *Forge) role(c *conn, r *sdk.Repository) gate.Role {
 // forbid (see Branch).
 func (f *Forge) Repository(ctx context.Context, r gate.Repo) (forge.Repository, error) {
 	op := "read the repository " + r.String()
-	f.mu.Lock()
-	known, ok := f.places[r]
-	f.mu.Unlock()
-	if !ok {
-		known = place{owner: r.Owner, name: r.Name}
-	}
+	known, ok := f.place(r)
 	if f.app != nil { // a suspension or new permissions must not stay unseen
 		if _, err := f.find(ctx, known.owner, known.name); err != nil {
 			return forge.Repository{}, fmt.Errorf("%s: %w", op, unseen(r, ok, err))
