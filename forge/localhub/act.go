@@ -271,6 +271,8 @@ func (h *Hub) rename(r *repo, c *caller, name string) error {
 	}
 	r.name = name
 	h.names[strings.ToLower(full)] = r
-	h.emit("repository", "renamed", r, c, obj{"changes": obj{"repository": obj{"name": obj{"from": was}}}})
+	h.emit("repository", "renamed", r, c, func() obj {
+		return obj{"changes": obj{"repository": obj{"name": obj{"from": was}}}}
+	})
 	return nil
 }

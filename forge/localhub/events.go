@@ -11,52 +11,65 @@ import (
 // review does not say whether its pull request is merged.
 
 func (h *Hub) emitPull(action string, i *issue, c *caller, more obj) {
-	payload := with(obj{"number": i.number, "pull_request": h.fullPull(i)}, more)
-	h.emit("pull_request", action, i.repo, c, payload)
+	h.emit("pull_request", action, i.repo, c, func() obj {
+		return with(obj{"number": i.number, "pull_request": h.eventPull(i)}, more)
+	})
 }
 
 func (h *Hub) emitReview(action string, i *issue, v *review, c *caller) {
-	review := with(h.reviewView(i, v), obj{"state": strings.ToLower(v.state)})
-	h.emit("pull_request_review", action, i.repo, c, obj{"pull_request": h.simplePull(i), "review": review})
+	h.emit("pull_request_review", action, i.repo, c, func() obj {
+		review := with(h.reviewView(i, v), obj{"state": strings.ToLower(v.state)})
+		return obj{"pull_request": h.simplePull(i), "review": review}
+	})
 }
 
 func (h *Hub) emitComment(action string, m *comment, c *caller, more obj) {
-	payload := with(obj{"comment": h.commentView(m), "issue": h.issueView(m.issue)}, more)
-	h.emit("issue_comment", action, m.issue.repo, c, payload)
+	h.emit("issue_comment", action, m.issue.repo, c, func() obj {
+		return with(obj{"comment": h.commentView(m), "issue": h.issueView(m.issue)}, more)
+	})
 }
 
 func (h *Hub) emitStatus(r *repo, id gate.SHA, s *status, c *caller) {
 	branches := r.branchesAt(id)
-	h.emit("status", "", r, c, obj{
-		"id": s.id, "sha": id, "name": r.full(), "context": s.context, "state": s.state, "description": orNull(s.text),
-		"target_url": orNull(s.link), "avatar_url": h.user(s.by)["avatar_url"], "created_at": stamp(s.at), "updated_at": stamp(s.at),
-		"commit": h.commitView(r, h.commit(r, id)),
-		"branches": list(branches[:min(len(branches), 10)], func(b string) obj {
-			return obj{"name": b, "protected": h.isProtected(r, b), "commit": obj{"sha": id, "url": h.repoURL(r) + "/commits/" + string(id)}}
-		}),
+	h.emit("status", "", r, c, func() obj {
+		return obj{
+			"id": s.id, "sha": id, "name": r.full(), "context": s.context, "state": s.state, "description": orNull(s.text),
+			"target_url": orNull(s.link), "avatar_url": h.user(s.by)["avatar_url"], "created_at": stamp(s.at), "updated_at": stamp(s.at),
+			"commit": h.commitView(r, h.commit(r, id)),
+			"branches": list(branches[:min(len(branches), 10)], func(b string) obj {
+				return obj{"name": b, "protected": h.isProtected(r, b), "commit": obj{"sha": id, "url": h.repoURL(r) + "/commits/" + string(id)}}
+			}),
+		}
 	})
 }
 
 func (h *Hub) emitRun(action string, r *repo, run *run, c *caller, more obj) {
-	view := h.runView(r, run)
-	status, conclusion, _ := r.sum(run.suite)
-	view["check_suite"] = obj{
-		"id": run.suite.id, "node_id": nodeID("CheckSuite", run.suite.id), "head_branch": orNull(run.suite.branch), "head_sha": run.suite.sha,
-		"status": status, "conclusion": orNull(conclusion), "url": h.suiteView(r, run.suite)["url"], "before": nil, "after": run.suite.sha,
-		"pull_requests": h.pullsOf(r, run.suite.sha), "app": h.appView(run.suite.app),
-		"created_at": stamp(run.suite.created), "updated_at": stamp(run.suite.updated),
-	}
-	h.emit("check_run", action, r, c, with(obj{"check_run": view}, more))
+	h.emit("check_run", action, r, c, func() obj {
+		view, s := h.runView(r, run), run.suite
+		status, conclusion, _ := r.sum(s)
+		view["check_suite"] = obj{
+			"id": s.id, "node_id": nodeID("CheckSuite", s.id), "head_branch": orNull(s.branch), "head_sha": s.sha, "status": status,
+			"conclusion": orNull(conclusion), "url": h.suiteView(r, s)["url"], "before": nil, "after": s.sha,
+			"pull_requests": h.pullsOf(r, s.sha), "app": h.appView(s.app), "created_at": stamp(s.created), "updated_at": stamp(s.updated),
+		}
+		return with(obj{"check_run": view}, more)
+	})
 }
 
 func (h *Hub) emitSuite(action string, r *repo, s *suite, c *caller) {
-	view := h.suiteView(r, s)
-	delete(view, "repository")
-	h.emit("check_suite", action, r, c, obj{"check_suite": view})
+	h.emit("check_suite", action, r, c, func() obj {
+		view := h.suiteView(r, s)
+		delete(view, "repository")
+		return obj{"check_suite": view}
+	})
 }
 
 // emitPush tells of one moved ref.
 func (h *Hub) emitPush(r *repo, m move, c *caller) {
+	h.emit("push", "", r, c, func() obj { return h.pushPayload(r, m, c) })
+}
+
+func (h *Hub) pushPayload(r *repo, m move, c *caller) obj {
 	zero := gate.SHA(strings.Repeat("0", 40))
 	before, after := m.from, m.to
 	var commits []*commit
@@ -81,7 +94,7 @@ func (h *Hub) emitPush(r *repo, m move, c *caller) {
 	if one := h.commit(r, m.to); one != nil {
 		payload["head_commit"] = h.pushedCommit(r, one)
 	}
-	h.emit("push", "", r, c, payload)
+	return payload
 }
 
 func (h *Hub) pushedCommit(r *repo, c *commit) obj {

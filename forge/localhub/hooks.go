@@ -57,29 +57,27 @@ type delivery struct {
 	response string
 }
 
-// emit tells everybody who subscribed. The payload is made now, and sent later.
-func (h *Hub) emit(event, action string, r *repo, c *caller, payload obj) {
+// emit tells everybody who subscribed to a repository's events. The payload is
+// made now, if anybody is listening, and sent later.
+func (h *Hub) emit(event, action string, r *repo, c *caller, payload func() obj) {
 	receivers := map[*hook]*installation{}
-	if r != nil {
-		for _, k := range r.hooks {
-			if k.wants(event) {
-				receivers[k] = nil
-			}
-		}
-		for _, i := range h.installations {
-			if slices.Contains(i.repos, r) && i.suspended.IsZero() && i.app.hook.wants(event) {
-				receivers[i.app.hook] = i
-			}
+	for _, k := range r.hooks {
+		if k.wants(event) {
+			receivers[k] = nil
 		}
 	}
-	h.send(event, action, r, c, payload, receivers)
+	for _, i := range h.installations {
+		if slices.Contains(i.repos, r) && i.suspended.IsZero() && i.app.hook.wants(event) {
+			receivers[i.app.hook] = i
+		}
+	}
+	if len(receivers) > 0 || h.opts.Emitted != nil {
+		h.send(event, action, r, c, payload(), receivers)
+	}
 }
 
 // send gives the payload to the receivers, each with the installation it is for.
 func (h *Hub) send(event, action string, r *repo, c *caller, payload obj, receivers map[*hook]*installation) {
-	if len(receivers) == 0 && h.opts.Emitted == nil {
-		return
-	}
 	if action != "" {
 		payload["action"] = action
 	}
@@ -91,9 +89,8 @@ func (h *Hub) send(event, action string, r *repo, c *caller, payload obj, receiv
 		sender = c.app.bot
 	}
 	payload["sender"] = h.userView(sender)
-	if len(receivers) == 0 {
+	if len(receivers) == 0 && h.opts.Emitted != nil {
 		h.opts.Emitted(event, action, encode(payload))
-		return
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(receivers), func(a, b *hook) int { return int(a.id - b.id) }) {
 		d := &delivery{id: h.id(), hook: k, guid: guid(), event: event, action: action, at: now()}

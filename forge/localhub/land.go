@@ -13,6 +13,7 @@ import (
 // it merges, and the test merge commit. It belongs to one base tip and head.
 type trial struct {
 	base, head gate.SHA
+	asked      bool // somebody read the pull request since
 	known      bool
 	commit     gate.SHA // of the test merge; "" when it conflicts or is not known
 	// of the change, known at once
@@ -23,14 +24,9 @@ type trial struct {
 // first asked after head or base moved; the asking makes it known.
 func (h *Hub) mergeable(i *issue) (any, string) {
 	p, tip := i.pull, i.repo.tip(i.pull.base)
-	if !i.open {
-		if p.trial.commits == 0 {
-			h.measure(i, tip)
-		}
-		return nil, "unknown"
-	}
-	if p.trial.base != tip || p.trial.head != p.head {
-		h.measure(i, tip)
+	h.measure(i)
+	if !i.open || !p.trial.asked {
+		p.trial.asked = true
 		return nil, "unknown"
 	}
 	h.try(i)
@@ -54,9 +50,13 @@ func (h *Hub) mergeable(i *issue) (any, string) {
 	return true, "clean"
 }
 
-// measure starts a new trial with what is known at once.
-func (h *Hub) measure(i *issue, tip gate.SHA) {
-	p := i.pull
+// measure starts a new trial, with what is known at once, if head or base moved.
+// What is merged or closed stays as it was measured.
+func (h *Hub) measure(i *issue) {
+	p, tip := i.pull, i.repo.tip(i.pull.base)
+	if p.trial.head == p.head && (p.trial.base == tip || !i.open) {
+		return
+	}
 	p.trial = trial{base: tip, head: p.head}
 	base := h.mergeBase(i.repo, tip, p.head)
 	if base == "" {

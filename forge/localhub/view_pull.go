@@ -104,11 +104,17 @@ func (h *Hub) simplePull(i *issue) obj {
 // fullPull is pull-request. Reading it makes GitHub find out whether it can be
 // merged, which the next reading tells.
 func (h *Hub) fullPull(i *issue) obj {
-	p := i.pull
 	merged, state := h.mergeable(i)
-	o := h.simplePull(i)
-	return with(o, obj{
-		"merged": p.merged, "mergeable": merged, "rebaseable": merged, "mergeable_state": state, "merged_by": h.userView(p.mergedBy),
+	return with(h.eventPull(i), obj{"mergeable": merged, "rebaseable": merged, "mergeable_state": state})
+}
+
+// eventPull is pull-request as webhooks bring it: they are too early to know
+// whether it can be merged.
+func (h *Hub) eventPull(i *issue) obj {
+	p := i.pull
+	h.measure(i)
+	return with(h.simplePull(i), obj{
+		"merged": p.merged, "mergeable": nil, "rebaseable": nil, "mergeable_state": "unknown", "merged_by": h.userView(p.mergedBy),
 		"comments": len(i.comments), "review_comments": 0, "maintainer_can_modify": p.maintainer,
 		"commits": p.trial.commits, "additions": p.trial.additions, "deletions": p.trial.deletions, "changed_files": p.trial.files,
 	})
