@@ -1,10 +1,8 @@
 package ghspec_test
 
 import (
-	"compress/gzip"
 	"encoding/json"
 	"net/http"
-	"os"
 	"testing"
 
 	"mergegate/forge"
@@ -16,14 +14,12 @@ import (
 // others are of no interest.
 func TestExamplePayloads(t *testing.T) {
 	f, err := github.New(github.Config{Name: "gh", URL: "https://api.github.com", AppID: 1, Key: func() ([]byte, error) { return nil, nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var events []struct {
 		Name     string
 		Examples []json.RawMessage
 	}
-	examples(t, &events)
+	unpack(t, "testdata/webhooks-examples.json.gz", &events)
 	all := 0
 	news := map[string]int{}
 	for _, event := range events {
@@ -52,21 +48,5 @@ func TestExamplePayloads(t *testing.T) {
 	}
 	if len(news) > 0 {
 		t.Errorf("news in %v, of which none was expected", news)
-	}
-}
-
-func examples(t *testing.T, into any) {
-	t.Helper()
-	file, err := os.Open("testdata/webhooks-examples.json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	z, err := gzip.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.NewDecoder(z).Decode(into); err != nil {
-		t.Fatal(err)
 	}
 }
