@@ -9,7 +9,7 @@
 //   - the operation exists; path, query and body are what the schema allows, and
 //     name nothing that the schema does not know;
 //   - the status is documented for the operation, or is one that GitHub may give
-//     to any request (304, 301, 401, 403, 404, 429, 5xx), in its common form;
+//     to any request (301, 304, 401, 403, 404, 429, 5xx), in its common form;
 //   - the answer's body is what the schema of that status allows and names
 //     nothing unknown, at any depth;
 //   - what the schema cannot say: which status goes with which message, and what

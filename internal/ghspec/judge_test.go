@@ -58,6 +58,8 @@ func TestPlanted(t *testing.T) {
 		{"ref with slashes", "PATCH", refsURL + "/heads/team/x/y", `{"sha":"` + sha + `","force":false}`, 200, refMain, ""},
 		{"status with a bad state", "POST", "/repos/acme/widgets/statuses/" + sha, `{"state":"failed"}`, 404, `{"message":"Not Found"}`, "state"},
 		{"status with a long text", "POST", "/repos/acme/widgets/statuses/" + sha, `{"state":"error","description":"` + strings.Repeat("é", 141) + `"}`, 404, `{"message":"Not Found"}`, "140 characters"},
+		{"status on no commit", "POST", "/repos/acme/widgets/statuses/" + sha, `{"state":"error"}`, 422, `{"message":"No commit found for SHA: ` + sha + `","documentation_url":"d"}`, ""},
+		{"status on no commit, as not found", "POST", "/repos/acme/widgets/statuses/" + sha, `{"state":"error"}`, 404, `{"message":"No commit found for SHA","documentation_url":"d"}`, "with 404; GitHub says it with 422"},
 		{"check run without a head", "POST", "/repos/acme/widgets/check-runs", `{"name":"x"}`, 404, `{"message":"Not Found"}`, "head_sha"},
 		{"check run completed without a conclusion", "POST", "/repos/acme/widgets/check-runs", `{"name":"x","head_sha":"` + sha + `","status":"completed"}`, 404, `{"message":"Not Found"}`, "conclusion"},
 		{"bad query value", "GET", "/repos/acme/widgets/pulls?state=merged", "", 200, `[]`, "state"},

@@ -38,6 +38,7 @@ func meaning(operation string, status int, body any) error {
 		{"git/update-ref", "Reference does not exist", 422},
 		{"git/delete-ref", "Reference does not exist", 422},
 		{"issues/create-label", "Validation Failed", 422},
+		{"repos/create-commit-status", "No commit found", 422},
 	} {
 		if row.operation == operation && strings.HasPrefix(said, row.message) && row.status != status {
 			return fmt.Errorf("%q with %d; GitHub says it with %d", said, status, row.status)
@@ -47,6 +48,13 @@ func meaning(operation string, status int, body any) error {
 		return fmt.Errorf("409 means that the head was modified, not %q", said)
 	}
 	return nil
+}
+
+// seen says whether the real GitHub gives this status to the operation although
+// its description does not list it. Sources are answers quoted in public issues:
+// 422 "No commit found for SHA" to a commit status, rust-lang/homu#141.
+func seen(operation string, status int) bool {
+	return operation == "repos/create-commit-status" && status == 422
 }
 
 // together is what a request's fields must be besides well-formed.
