@@ -134,12 +134,8 @@ func (c *Config) WebhookURL(f Forge) string { return c.ExternalURL + "/webhook/"
 func (c *Config) CheckSecrets() error {
 	var errs []error
 	for _, f := range c.Forges {
-		_, account := f.Token()
-		if f.AppID != 0 {
-			_, account = f.PrivateKey()
-		}
 		_, webhook := f.WebhookSecret()
-		errs = append(errs, account, webhook)
+		errs = append(errs, f.CheckAccount(), webhook)
 	}
 	return errors.Join(errs...)
 }

@@ -28,6 +28,16 @@ func (f Forge) PrivateKey() ([]byte, error) {
 	return data, nil
 }
 
+// CheckAccount reads what mergegate works with on the forge, once: the App's
+// key, or the token.
+func (f Forge) CheckAccount() error {
+	_, err := f.Token()
+	if f.AppID != 0 {
+		_, err = f.PrivateKey()
+	}
+	return err
+}
+
 // WebhookSecret reads the secret that signs the forge's deliveries. Like Token.
 func (f Forge) WebhookSecret() ([]byte, error) {
 	secret, err := readSecret(f.WebhookSecretFile, f.WebhookSecretEnv)

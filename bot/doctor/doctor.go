@@ -157,11 +157,11 @@ func loopback(text string) bool {
 	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// checkSecrets reads each secret of a forge once. Without its token there is
-// no point in asking the forge anything.
-func checkSecrets(r *report, conf config.Forge) (token bool) {
-	_, err := conf.Token()
-	token = err == nil
+// checkSecrets reads each secret of a forge once. Without its token or key there
+// is no point in asking the forge anything.
+func checkSecrets(r *report, conf config.Forge) (account bool) {
+	err := conf.CheckAccount()
+	account = err == nil
 	if err != nil {
 		r.add(Fail, conf.Name, err.Error(), "")
 	}
@@ -170,11 +170,11 @@ func checkSecrets(r *report, conf config.Forge) (token bool) {
 	} else if len(secret) < 16 {
 		r.add(Warn, conf.Name, "the webhook secret is shorter than 16 characters", "make one with: openssl rand -hex 32")
 	}
-	for _, file := range []string{conf.TokenFile, conf.WebhookSecretFile} {
+	for _, file := range []string{conf.TokenFile, conf.PrivateKeyFile, conf.WebhookSecretFile} {
 		info, err := os.Stat(file) // "" does not exist; a missing file was said above
 		if err == nil && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
 			r.add(Warn, conf.Name, fmt.Sprintf("%s can be read by other users (mode %#o)", file, info.Mode().Perm()), "chmod 600 "+file)
 		}
 	}
-	return token
+	return account
 }

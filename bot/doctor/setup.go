@@ -30,7 +30,7 @@ func (d *Doctor) Setup(ctx context.Context, o Options, say func(Finding)) bool {
 			r.add(Fail, conf.Name, err.Error(), "")
 			continue
 		}
-		if _, err := conf.Token(); err != nil {
+		if err := conf.CheckAccount(); err != nil {
 			r.add(Fail, conf.Name, err.Error(), "")
 			continue
 		}

@@ -1,11 +1,13 @@
-// Package demo tells the story of five pull requests on a real Gitea: two that
-// are green alone and red together, one that conflicts, and three that land,
-// two of them after having been caught up with main.
+// Package demo tells the story of five pull requests: two that are green alone
+// and red together, one that conflicts, and three that land, two of them after
+// having been caught up with main. It is told on a local GitHub (forge/localhub),
+// which takes seconds, or on a real Gitea, which is built first; each is a world
+// (world.go), and the story, its judgement and its proof are the same.
 //
-// It stands where people stand: accounts, files, reviews and labels go through
-// Gitea's API, and everything it prints of mergegate was read there or in a
-// clone of main. It does not know mergegate's packages; the one who calls Run
-// brings mergegate along, as the real program with webhooks and defaults.
+// It stands where people stand: files, reviews and labels are people's, and
+// everything it prints of mergegate was read from the forge's API or in a clone
+// of main. It does not know how mergegate works; the one who calls Run brings
+// mergegate along, as the real program with webhooks and defaults.
 //
 // The story has one right outcome (story.go), and Run fails unless that is what
 // happened (judge.go). The judgement rests on git and on the forge's answers,
@@ -19,7 +21,6 @@ package demo
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -35,9 +36,12 @@ import (
 
 // Place is where mergegate finds its forge, and where it has to serve.
 type Place struct {
-	URL        string // of Gitea
+	Type       string // gitea or github
+	URL        string // of Gitea, or of GitHub's API
 	Repo       string // owner/name
-	TokenFile  string // of mergegate's account, which administers the repository
+	TokenFile  string // of mergegate's account, which administers the repository; "" for an App
+	AppID      int    // of mergegate's App, installed on the repository; 0 for an account
+	KeyFile    string // of the App, PEM
 	SecretFile string // for webhooks
 	Listen     string // host:port for pages and webhooks
 	DataDir    string
@@ -48,14 +52,15 @@ type Place struct {
 type Options struct {
 	Out    io.Writer
 	Colour bool
-	Stay   bool // until ctx ends, so that people can look around
+	Forge  string // localhub or gitea
+	Stay   bool   // until ctx ends, so that people can look around
 	// Mergegate sets the repository up and serves it until ctx ends, which is
 	// not an error.
 	Mergegate func(ctx context.Context, p Place) error
 }
 
-// Run tells the story. The first time it builds Gitea, which takes minutes. It
-// returns nil when the outcome is as it must be; an error says what is not, or
+// Run tells the story. On Gitea it builds that the first time, which takes
+// minutes. It returns nil when the outcome is as it must be; an error says what is not, or
 // what could not be done. When ctx ends during the story that is an error, after
 // it that is the end of a stay. Runs do not disturb each other.
 func Run(ctx context.Context, o Options) (err error) {
@@ -97,7 +102,7 @@ type stage struct {
 	dir   string
 	log   *os.File
 	began time.Time
-	world *world
+	world world
 	clone *clone
 	watch *watch
 	over  bool // the story was told, and judged as right
@@ -105,25 +110,17 @@ type stage struct {
 
 // perform is the whole demo, from the empty stage to the judgement.
 func (s *stage) perform(ctx context.Context) error {
-	s.page.line(bold, "mergegate demo: five pull requests and a merge queue, on a real Gitea %s", giteatest.Version)
+	s.page.line(bold, "mergegate demo: five pull requests and a merge queue")
 	s.page.say(
 		"Two pull requests can each pass their tests and still break the main branch together. A merge",
 		"queue prevents that: it takes requests one after another, rebases each onto main as it is by then,",
 		"tests exactly that commit, and lands exactly that commit, if its test passed.")
-	s.page.say("Starting Gitea. The very first time it has to be built, which takes minutes.")
-	home := filepath.Join(s.dir, "gitea")
-	if err := os.Mkdir(home, 0o700); err != nil {
-		return fmt.Errorf("start Gitea: %w", err)
-	}
-	gitea, err := giteatest.Start(ctx, giteatest.Options{Dir: home, Log: s.Out})
-	if err != nil {
+	var err error
+	if s.world, err = s.build(ctx); err != nil {
 		return err
 	}
-	defer gitea.Stop()
-	if s.world, err = newWorld(ctx, gitea); err != nil {
-		return fmt.Errorf("prepare the repository: %w", err)
-	}
-	if s.clone, err = newClone(ctx, s.dir, gitea.URL+"/"+s.world.repo+".git"); err != nil {
+	defer s.world.stop()
+	if s.clone, err = newClone(ctx, s.dir, s.world); err != nil {
 		return fmt.Errorf("prepare a clone: %w", err)
 	}
 	fates, err := s.open(ctx)
@@ -133,7 +130,7 @@ func (s *stage) perform(ctx context.Context) error {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	ended := make(chan struct{})
-	defer func() { cancel(nil); <-ended }() // before Gitea stops: mergegate says goodbye to it
+	defer func() { cancel(nil); <-ended }() // before the forge stops: mergegate says goodbye to it
 	place, err := s.place(ctx)
 	if err != nil {
 		close(ended)
@@ -154,6 +151,20 @@ func (s *stage) perform(ctx context.Context) error {
 		return cause
 	}
 	return err
+}
+
+// build starts the forge of the story.
+func (s *stage) build(ctx context.Context) (world, error) {
+	home := filepath.Join(s.dir, "forge")
+	if err := os.Mkdir(home, 0o700); err != nil {
+		return nil, fmt.Errorf("start the forge: %w", err)
+	}
+	if s.Forge == "gitea" {
+		s.page.say("The forge is a real Gitea " + giteatest.Version + ". The very first time it has to be built, which takes minutes.")
+		return newGitea(ctx, home, s.Out)
+	}
+	s.page.say("The forge is a small GitHub inside this program, with real git. mergegate works on it as a GitHub App.")
+	return newHub(ctx, home)
 }
 
 // open opens the pull requests and shows that each is green alone.
@@ -190,19 +201,11 @@ func colourOf(green bool) string {
 
 // place prepares what mergegate needs to start.
 func (s *stage) place(ctx context.Context) (Place, error) {
-	token, err := s.world.gitea.Token(ctx, s.world.bot, "write:repository", "write:issue", "read:user")
+	p, err := s.world.hire(ctx, s.dir)
 	if err != nil {
-		return Place{}, fmt.Errorf("make mergegate's token: %w", err)
+		return Place{}, fmt.Errorf("give mergegate an account: %w", err)
 	}
-	p := Place{
-		URL: s.world.gitea.URL, Repo: s.world.repo, DataDir: filepath.Join(s.dir, "data"), Log: s.log,
-		TokenFile: filepath.Join(s.dir, "token"), SecretFile: filepath.Join(s.dir, "webhook.secret"),
-	}
-	for file, secret := range map[string]string{p.TokenFile: token, p.SecretFile: rand.Text()} {
-		if err := os.WriteFile(file, []byte(secret), 0o600); err != nil {
-			return Place{}, fmt.Errorf("keep mergegate's secrets: %w", err)
-		}
-	}
+	p.DataDir, p.Log = filepath.Join(s.dir, "data"), s.log
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return Place{}, fmt.Errorf("find a free port: %w", err)
@@ -323,7 +326,7 @@ func (s *stage) read(ctx context.Context, fates []fate) error {
 				continue
 			}
 			f.head, f.requested = p.Head.SHA, p.requested()
-			if p.Merged {
+			if p.merged() {
 				f.landedAs = p.Commit
 			}
 		}
@@ -354,14 +357,13 @@ func (s *stage) stay(ctx context.Context, p Place) error {
 	if err != nil {
 		return fmt.Errorf("open one more pull request: %w", err)
 	}
-	home := s.world.gitea.URL + "/" + s.world.repo
-	s.page.say(fmt.Sprintf("Your turn: #%d is open and approved. Log in, give it the label %q, and watch.", n, requestLabel), "",
-		fmt.Sprintf("    log in           %s/user/login  as %s, password %s", s.world.gitea.URL, s.world.mia.Name, s.world.mia.Password),
-		fmt.Sprintf("    pull request     %s/pulls/%d", home, n),
-		fmt.Sprintf("    all of them      %s/pulls?state=all", home),
-		fmt.Sprintf("    mergegate        http://%s/", p.Listen),
-		fmt.Sprintf("    mergegate's log  %s", s.log.Name()), "",
-		"Ctrl-C ends everything and removes it.", "")
+	s.page.say(fmt.Sprintf("Your turn: #%d is open and approved. Give it the label %q, and watch.", n, requestLabel), "")
+	for _, line := range s.world.invite(n) {
+		s.page.line(plain, "%s", line)
+	}
+	s.page.line(plain, "    mergegate        http://%s/", p.Listen)
+	s.page.line(plain, "    mergegate's log  %s", s.log.Name())
+	s.page.say("Ctrl-C ends everything and removes it.", "")
 	if err := s.watch.follow(ctx, map[int]change{n: encore()}); err != nil {
 		return err
 	}

@@ -20,8 +20,9 @@ type clone struct {
 	dir string // for work trees, one for each commit
 }
 
-func newClone(ctx context.Context, dir, url string) (*clone, error) {
-	d, err := git.Dir{Path: filepath.Join(dir, "clone.git")}.Remote(url, "")
+func newClone(ctx context.Context, dir string, w world) (*clone, error) {
+	url, auth := w.cloneURL()
+	d, err := git.Dir{Path: filepath.Join(dir, "clone.git")}.Remote(url, auth)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ const glance = 300 * time.Millisecond
 // watch prints a line for everything that mergegate shows on the forge. It polls,
 // but misses no status: the forge keeps them all, for every head it has seen.
 type watch struct {
-	*world
+	world
 	page  page
 	began time.Time
 	heads map[int][]string // by PR
@@ -23,7 +23,7 @@ type watch struct {
 	ended map[int]bool     // by PR: its end was told
 }
 
-func newWatch(w *world, p page, began time.Time) *watch {
+func newWatch(w world, p page, began time.Time) *watch {
 	return &watch{world: w, page: p, began: began, heads: map[int][]string{}, told: map[string]int{}, ended: map[int]bool{}}
 }
 
@@ -91,11 +91,11 @@ func (t *watch) look(ctx context.Context, cast map[int]change) error {
 	}
 	slices.SortFunc(news, event.compare)
 	for _, e := range news {
-		style := map[string]string{"success": good, "failure": bad}[e.State]
-		t.print(style, e.pr, e.State, e.Text)
+		style := map[string]string{"success": good, "failure": bad}[e.state()]
+		t.print(style, e.pr, e.state(), e.Text)
 	}
 	for _, p := range pulls {
-		if over[p.Number] && (p.Merged || !p.requested()) {
+		if over[p.Number] && (p.merged() || !p.requested()) {
 			if err := t.end(ctx, p, cast[p.Number]); err != nil {
 				return err
 			}
@@ -122,7 +122,7 @@ func (t *watch) end(ctx context.Context, p pull, c change) error {
 			t.print(dim, p.Number, "comment", lines[i])
 		}
 	}
-	if c.lesson != "" && p.Merged == (c.end == landed) {
+	if c.lesson != "" && p.merged() == (c.end == landed) {
 		t.page.line(bold, "         %s", c.lesson)
 	}
 	return nil
