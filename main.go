@@ -30,8 +30,14 @@ type commands struct {
 	Demo    demoCommand    `cmd:"" help:"Tell the story of five pull requests on a real Gitea, with no configuration, and fail if it does not end as it must."`
 	Serve   serveCommand   `cmd:"" help:"Run the merge queue."`
 	Check   checkCommand   `cmd:"" help:"Say what stands in the way: configuration, forge, permissions, webhooks, protection, git, sandbox. Changes nothing."`
-	Setup   setupCommand   `cmd:"" help:"Make what is missing: webhook, label, queue issue, fast-forward-only. May be repeated."`
+	Setup   setupCommands  `cmd:"" help:"Make what is missing: webhook, label, queue issue, fast-forward-only. May be repeated."`
 	Version versionCommand `cmd:"" help:"Print the versions of mergegate, Go and git."`
+}
+
+// setupCommands are setup itself and what it can make before there is a configuration.
+type setupCommands struct {
+	Repositories setupCommand       `cmd:"" default:"withargs" help:"The repositories of a configuration; what plain setup does."`
+	GitHub       setupGitHubCommand `cmd:"" name:"github" help:"Create the GitHub App in your browser; prints the lines for the configuration."`
 }
 
 // withConfig is part of every command that reads the configuration.

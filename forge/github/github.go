@@ -119,6 +119,9 @@ func gitHost(api *url.URL) string {
 	return api.Scheme + "://" + strings.TrimPrefix(api.Host, "api.") + strings.TrimSuffix(strings.TrimSuffix(api.Path, "/"), "/api/v3")
 }
 
+// Web is where people see what the API speaks of, without a slash at the end.
+func (f *Forge) Web() string { return f.git }
+
 // site is a repository with the connection to it.
 type site struct {
 	*conn
