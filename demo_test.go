@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -77,10 +78,45 @@ func (p *performance) stop(want int) {
 	}
 }
 
-// TestDemo plays the demo to its end, then is the visitor who labels one more
-// pull request and presses Ctrl-C.
+// Without a word about the forge the demo plays on the local GitHub, where
+// nobody signs in.
 func TestDemo(t *testing.T) {
-	p := perform(t, "--serve")
+	visit(t, nil, func(t *testing.T, story string) (string, *http.Request) {
+		door := regexp.MustCompile(`pull request +(http\S+)/pull/(\d+) `).FindStringSubmatch(story)
+		if door == nil {
+			t.Fatalf("the demo does not say where to go:\n%s", story)
+		}
+		form := url.Values{"as": {"mia"}, "do": {"label"}, "text": {"merge"}}
+		r, err := http.NewRequest(http.MethodPost, door[1]+"/act/"+door[2], strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		return door[1], r
+	})
+}
+
+func TestDemoOnGitea(t *testing.T) {
+	visit(t, []string{"--forge", "gitea"}, func(t *testing.T, story string) (string, *http.Request) {
+		door := regexp.MustCompile(`(http\S+)/user/login  as (\S+), password (\S+)`).FindStringSubmatch(story)
+		if door == nil {
+			t.Fatalf("the demo does not say where to go:\n%s", story)
+		}
+		r, err := http.NewRequest(http.MethodPost, door[1]+"/api/v1/repos/mia/greetings/issues/7/labels", strings.NewReader(`{"labels":["merge"]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.SetBasicAuth(door[2], door[3])
+		r.Header.Set("Content-Type", "application/json")
+		return door[1], r
+	})
+}
+
+// visit plays the demo to its end, then is the visitor who labels one more pull
+// request and presses Ctrl-C. label reads in the story where the forge is, and
+// how #7 is labelled.
+func visit(t *testing.T, args []string, label func(t *testing.T, story string) (forge string, labels *http.Request)) {
+	p := perform(t, append(args, "--serve")...)
 	p.until("Ctrl-C ends everything and removes it.")
 	story := p.out.String()
 	for _, want := range []string{
@@ -113,10 +149,10 @@ func TestDemo(t *testing.T) {
 		t.Log(story)
 	}
 
-	door := regexp.MustCompile(`(http\S+)/user/login  as (\S+), password (\S+)`).FindStringSubmatch(story)
+	forge, labels := label(t, story)
 	page := regexp.MustCompile(`mergegate +(http\S+)`).FindStringSubmatch(story)
-	if door == nil || page == nil {
-		t.Fatalf("the demo does not say where to go:\n%s", story)
+	if page == nil {
+		t.Fatalf("the demo does not say where mergegate's pages are:\n%s", story)
 	}
 	resp, err := http.Get(page[1])
 	if err != nil {
@@ -126,22 +162,19 @@ func TestDemo(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("mergegate's page answers %s", resp.Status)
 	}
-	label, err := http.NewRequest(http.MethodPost, door[1]+"/api/v1/repos/mia/greetings/issues/7/labels", strings.NewReader(`{"labels":["merge"]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	label.SetBasicAuth(door[2], door[3])
-	label.Header.Set("Content-Type", "application/json")
-	if resp, err = http.DefaultClient.Do(label); err != nil {
+	if resp, err = http.DefaultClient.Do(labels); err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("the forge answers %s when #7 is labelled", resp.Status)
+	}
 	p.until("#7  success  Landed as")
 
 	p.stop(0)
-	if resp, err := http.Get(door[1]); err == nil {
+	if resp, err := http.Get(forge); err == nil {
 		resp.Body.Close()
-		t.Error("Gitea is still there")
+		t.Error("the forge is still there")
 	}
 }
 
@@ -157,7 +190,7 @@ func TestDemoStopped(t *testing.T) {
 
 func TestDemoForge(t *testing.T) {
 	var out, errors transcript
-	if code := run(t.Context(), []string{"demo", "--forge", "github"}, &out, &errors); code != 2 || !strings.Contains(errors.String(), `must be one of "gitea"`) {
+	if code := run(t.Context(), []string{"demo", "--forge", "github"}, &out, &errors); code != 2 || !strings.Contains(errors.String(), `must be one of "localhub","gitea"`) {
 		t.Errorf("it ended with %d: %s", code, errors.String())
 	}
 }

@@ -163,7 +163,7 @@ func (s *stage) build(ctx context.Context) (world, error) {
 		s.page.say("The forge is a real Gitea " + giteatest.Version + ". The very first time it has to be built, which takes minutes.")
 		return newGitea(ctx, home, s.Out)
 	}
-	s.page.say("The forge is a small GitHub inside this program, with real git. mergegate works on it as a GitHub App.")
+	s.page.say("The forge is a small GitHub inside this program, with real git. mergegate is a GitHub App on it.")
 	return newHub(ctx, home)
 }
 
