@@ -25,7 +25,9 @@ func (h *Hub) emitReview(action string, i *issue, v *review, c *caller) {
 
 func (h *Hub) emitComment(action string, m *comment, c *caller, more obj) {
 	h.emit("issue_comment", action, m.issue.repo, c, func() obj {
-		return with(obj{"comment": h.commentView(m), "issue": h.issueView(m.issue)}, more)
+		issue := h.issueView(m.issue)
+		delete(issue, "closed_by")
+		return with(obj{"comment": h.commentView(m), "issue": issue}, more)
 	})
 }
 
