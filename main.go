@@ -36,7 +36,7 @@ type commands struct {
 
 // setupCommands are setup itself and what it can make before there is a configuration.
 type setupCommands struct {
-	Repositories setupCommand       `cmd:"" default:"withargs" help:"The repositories of a configuration; what plain setup does."`
+	Repositories setupCommand       `cmd:"" default:"withargs" help:"The repositories of a configuration: what plain setup --config FILE does; with --dry-run it only says what it would do."`
 	GitHub       setupGitHubCommand `cmd:"" name:"github" help:"Create the GitHub App in your browser; prints the lines for the configuration."`
 }
 
