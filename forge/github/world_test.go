@@ -1,11 +1,14 @@
 package github
 
 import (
+	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,20 +32,42 @@ var (
 // GitHub's own description.
 var judge = sync.OnceValues(ghspec.New)
 
-// TestMain fails when anything was said that GitHub's description does not allow.
+// TestMain fails when anything was said that GitHub's description does not allow,
+// and, after a whole run, when there is a call that no test made.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if j, err := judge(); err != nil {
+	if err := verdict(flag.Lookup("test.run").Value.String() == ""); err != nil {
 		fmt.Println(err)
 		code = 1
-	} else {
-		r := j.Report()
-		fmt.Println(r)
-		if len(r.Violations) > 0 {
-			code = 1
-		}
 	}
 	os.Exit(code)
+}
+
+func verdict(whole bool) error {
+	j, err := judge()
+	if err != nil {
+		return err
+	}
+	r := j.Report()
+	fmt.Println(r)
+	if len(r.Violations) > 0 {
+		return errors.New("GitHub's description does not allow that")
+	}
+	if !whole {
+		return nil
+	}
+	calls, err := j.Callable(".")
+	if err != nil {
+		return err
+	}
+	missed := slices.DeleteFunc(calls, func(c string) bool {
+		// go-github's ListComments asks that only without a number, which we always give.
+		return slices.Contains(r.Operations, c) || c == "issues/list-comments-for-repo"
+	})
+	if len(missed) > 0 {
+		return fmt.Errorf("no test makes the calls %v", missed)
+	}
+	return nil
 }
 
 func TestSuiteAsApp(t *testing.T)     { forgetest.Run(t, newWorld(t, true)) }
