@@ -27,7 +27,7 @@ import (
 
 // commands is the command line.
 type commands struct {
-	Demo    demoCommand    `cmd:"" help:"Tell the story of five pull requests on a real Gitea, with no configuration, and fail if it does not end as it must."`
+	Demo    demoCommand    `cmd:"" help:"Tell the story of five pull requests and a merge queue, with no configuration, and fail if it does not end as it must."`
 	Serve   serveCommand   `cmd:"" help:"Run the merge queue."`
 	Check   checkCommand   `cmd:"" help:"Say what stands in the way: configuration, forge, permissions, webhooks, protection, git, sandbox. Changes nothing."`
 	Setup   setupCommands  `cmd:"" help:"Make what is missing: webhook, label, queue issue, fast-forward-only. May be repeated."`
