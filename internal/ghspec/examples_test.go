@@ -3,10 +3,12 @@ package ghspec_test
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 
 	"mergegate/forge"
 	"mergegate/forge/github"
+	"mergegate/internal/ghspec"
 )
 
 // Every example payload that GitHub's users have contributed goes through the
@@ -48,5 +50,45 @@ func TestExamplePayloads(t *testing.T) {
 	}
 	if len(news) > 0 {
 		t.Errorf("news in %v, of which none was expected", news)
+	}
+}
+
+// The judge of payloads takes real ones, and no key that GitHub does not have.
+// Most of the examples are older than today's schemas; these are not.
+func TestWebhookExamples(t *testing.T) {
+	judge, err := ghspec.New()
+	must(t, err)
+	var events []struct {
+		Name     string
+		Examples []map[string]any
+	}
+	unpack(t, "testdata/webhooks-examples.json.gz", &events)
+	passed := 0
+	for _, event := range events {
+		if event.Name != "check_suite" && event.Name != "merge_group" {
+			continue
+		}
+		for _, payload := range event.Examples {
+			action := payload["action"].(string)
+			if suite, ok := payload["check_suite"].(map[string]any); ok { // GitHub has dropped one permission since
+				delete(suite["app"].(map[string]any)["permissions"].(map[string]any), "team_discussions")
+			}
+			say := func() error {
+				body, err := json.Marshal(payload)
+				must(t, err)
+				return judge.Webhook(event.Name, action, body)
+			}
+			if err := say(); err != nil {
+				t.Error(err)
+			}
+			payload["repository"].(map[string]any)["ownr"] = "misspelt"
+			if err := say(); err == nil || !strings.HasSuffix(err.Error(), "payload.repository.ownr") {
+				t.Errorf("%s with a misspelt key: %v", event.Name, err)
+			}
+			passed++
+		}
+	}
+	if passed < 10 {
+		t.Errorf("%d payloads", passed)
 	}
 }

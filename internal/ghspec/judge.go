@@ -131,6 +131,7 @@ func (j *Judge) common(route *routers.Route, status int, got []byte) []error {
 	if err := schema.VisitJSON(body); err != nil {
 		wrong = append(wrong, short(err))
 	}
+	wrong = appendErr(wrong, unknownKeys("answer", body, schema))
 	return appendErr(wrong, meaning(route.Operation.OperationID, status, body))
 }
 

@@ -73,6 +73,9 @@ func TestPlanted(t *testing.T) {
 		{"renamed repository", "GET", "/repos/acme/widgets/pulls", "", 301, `{"message":"Moved Permanently","url":"http://hub/repositories/17/pulls","documentation_url":"d"}`, ""},
 		{"rate limit", "GET", "/repos/acme/widgets/pulls", "", 429, `{"message":"API rate limit exceeded","documentation_url":"d"}`, ""},
 		{"error without a message", "GET", "/repos/acme/widgets/pulls", "", 403, `{"error":"no"}`, "message"},
+		{"a request that is no JSON", "GET", "/repos/acme/widgets/pulls", "", 400, `{"message":"Problems parsing JSON","documentation_url":"d","status":"400"}`, ""},
+		{"unknown key in an error", "PUT", mergeURL, `{}`, 405, `{"message":"Pull Request is not mergeable","documentation_url":"d","status":"405","reason":"x"}`, "answer.reason"},
+		{"unknown key in a common error", "PUT", mergeURL, `{}`, 401, `{"message":"Bad credentials","documentation_url":"d","reason":"x"}`, "answer.reason"},
 		{"a proxy's error page", "GET", "/repos/acme/widgets/pulls", "", 502, `<html>`, ""},
 		{"304 out of the blue", "GET", "/repos/acme/widgets/pulls", "", 304, "", "without a condition"},
 		{"body where GitHub has none", "DELETE", refsURL + "/heads/x", "", 204, `{}`, "has a body"},
@@ -93,6 +96,28 @@ func TestPlanted(t *testing.T) {
 				t.Errorf("violations %q, want one with %q", all, tt.want)
 			}
 		})
+	}
+}
+
+// A {ref} may hold slashes, and what follows it is still seen.
+func TestRoute(t *testing.T) {
+	j := newJudge(t)
+	for path, want := range map[string]string{
+		"/commits/heads/main":            "repos/get-commit",
+		"/commits/heads/main/status":     "repos/get-combined-status-for-ref",
+		"/commits/main/check-runs":       "checks/list-for-ref",
+		"/issues/comments":               "issues/list-comments-for-repo",
+		"/issues/7":                      "issues/get",
+		"/branches/team%2Fx":             "repos/get-branch",
+		"/branches/team%2Fx/protection":  "repos/get-branch-protection",
+		"/compare/main...team/x":         "repos/compare-commits-with-basehead",
+		"/rules/branches/main":           "repos/get-branch-rules",
+		"/git/matching-refs/heads/queue": "git/list-matching-refs",
+		"/pulls/7/merge/now":             "",
+	} {
+		if got := j.operation("GET /repos/acme/widgets" + path); got != want {
+			t.Errorf("%s is %q, want %q", path, got, want)
+		}
 	}
 }
 
