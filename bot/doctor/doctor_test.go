@@ -256,3 +256,25 @@ func TestUnusableForgeIsSaid(t *testing.T) {
 		t.Errorf("fine %v, said %v", fine, said)
 	}
 }
+
+// A GitHub App has a key and no token.
+func TestAppNeedsNoToken(t *testing.T) {
+	d, _ := healthy(t)
+	conf := &d.Config.Forges[0]
+	conf.AppID, conf.TokenFile, conf.PrivateKeyFile = 1, "", filepath.Join(t.TempDir(), "app.pem")
+	fill(conf.PrivateKeyFile, "key", 0o600)
+	if _, bad, fine := check(t, d); !fine || len(bad) > 0 {
+		t.Errorf("check: %v, %v", fine, bad)
+	}
+	if bad, fine := setUp(t, d, Options{}); !fine || len(bad) > 0 {
+		t.Errorf("setup: %v, %v", fine, bad)
+	}
+	fill(conf.PrivateKeyFile, "key", 0o644)
+	if _, bad, _ := check(t, d); len(bad) != 1 || !strings.Contains(bad[0], "chmod 600 "+conf.PrivateKeyFile) {
+		t.Errorf("an open key: %v", bad)
+	}
+	remove(conf.PrivateKeyFile)
+	if bad, fine := setUp(t, d, Options{}); fine || len(bad) != 1 || !strings.Contains(bad[0], "private key of forge work") {
+		t.Errorf("without the key: %v, %v", fine, bad)
+	}
+}
