@@ -40,7 +40,7 @@ func (w *hubWorld) furnish() error {
 		if err != nil {
 			return fmt.Errorf("create the account %s: %w", name, err)
 		}
-		w.auth = "Bearer " + u.Token // ada's, whose rights reading needs not
+		w.auth = "Bearer " + u.Token // anybody's will do: the hub does not show itself to strangers
 	}
 	if err := w.hub.AddRepoWith(repoName, start()); err != nil {
 		return err
