@@ -161,8 +161,11 @@ func getContents(q *request) (int, any, error) {
 		ref = q.repo.defaultBranch
 	}
 	id := q.resolve(q.repo, ref)
+	if id == "" {
+		return no(notFound())
+	}
 	blob, err := q.git(q.repo, "rev-parse", "--verify", "-q", string(id)+":"+path)
-	if id == "" || err != nil {
+	if err != nil {
 		return no(notFound())
 	}
 	text, err := q.repo.git.Run(q.ctx, "", "cat-file", "blob", blob)
@@ -237,7 +240,7 @@ func postCommit(q *request) (int, any, error) {
 			return no(refused(http.StatusUnprocessableEntity, "Parent SHA does not exist or is not a commit object"))
 		}
 	}
-	if _, err := q.git(q.repo, "rev-parse", "--verify", "-q", string(in.Tree)+"^{tree}"); err != nil || !in.Tree.Valid() {
+	if !in.Tree.Valid() || q.object(in.Tree) != "tree" {
 		return no(refused(http.StatusUnprocessableEntity, "Tree SHA does not exist"))
 	}
 	id, err := q.write(q.repo, in.Tree, in.Message, q.ident(q.account), q.ident(q.account), in.Parents...)
@@ -245,6 +248,12 @@ func postCommit(q *request) (int, any, error) {
 		return no(err)
 	}
 	return created(q.gitCommit(q.repo, q.commit(q.repo, id)))
+}
+
+// object is the type of an object; "" when it is not there.
+func (q *request) object(id gate.SHA) string {
+	out, _ := q.git(q.repo, "cat-file", "-t", string(id)) // "" when it fails
+	return out
 }
 
 // postMerge merges one branch into another.

@@ -63,8 +63,7 @@ func TestPages(t *testing.T) {
 		w.must(err)
 	}
 	a := w.ask(200, "GET", "/issues?state=all", nil)
-	all, _ := a.get("").([]any)
-	if links := a.header.Get("Link"); len(all) != 0 || !strings.Contains(links, `/issues?state=all&page=2>; rel="next"`) || !strings.Contains(links, `page=2>; rel="last"`) {
+	if links := a.header.Get("Link"); a.get("29") == nil || a.get("30") != nil || !strings.Contains(links, `/issues?state=all&page=2>; rel="next"`) || !strings.Contains(links, `page=2>; rel="last"`) {
 		t.Errorf("Link %q", links)
 	}
 	next := strings.TrimPrefix(strings.SplitN(a.header.Get("Link"), ">", 2)[0], "<"+w.API)

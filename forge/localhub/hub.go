@@ -17,6 +17,7 @@
 //   - an unchanged answer to If-None-Match is 304 and costs nothing;
 //   - webhooks come late, are not sent twice by themselves, and may be sent
 //     again by hand under the same id;
+//   - an operation that it does not have is 404, like a thing that is not there;
 //   - an App sees only what it is installed on, and an installation's token is
 //     longer than 40 characters and ends after an hour.
 //

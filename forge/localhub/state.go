@@ -38,7 +38,6 @@ type repo struct {
 	git     git.Dir
 	refs    map[string]gate.SHA // as in git, by full name
 	commits map[gate.SHA]*commit
-	lost    map[gate.SHA]bool // known not to exist
 
 	number      int // the last issue's
 	issues      map[int]*issue
@@ -242,15 +241,6 @@ type installation struct {
 }
 
 func (h *Hub) whois(login string) *account { return h.accounts[strings.ToLower(login)] }
-
-func (h *Hub) accountByID(id int64) *account {
-	for _, a := range h.accounts {
-		if a.id == id {
-			return a
-		}
-	}
-	return nil
-}
 
 // find gives the repository of a name, also of an old one.
 func (h *Hub) find(full string) *repo { return h.names[strings.ToLower(full)] }

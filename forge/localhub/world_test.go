@@ -20,6 +20,15 @@ import (
 // judged loads GitHub's description once for all tests.
 var judged = sync.OnceValues(ghspec.New)
 
+// TestMain tells what was judged.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if judge, err := judged(); err == nil {
+		fmt.Println(judge.Report())
+	}
+	os.Exit(code)
+}
+
 // world is a hub whose every answer and webhook is held to GitHub's description,
 // with an owner ann, a writer bob and a repository ann/lib.
 type world struct {
