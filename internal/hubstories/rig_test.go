@@ -109,7 +109,7 @@ func newWorld(t testing.TB, hooks bool) *world {
 	t.Helper()
 	w := &world{TB: t, wire: &wire{}, tokens: map[string]string{}, hooks: hooks, poll: "1s"}
 	if hooks {
-		w.poll = "60s"
+		w.poll = "40s"
 	}
 	j, err := judge()
 	w.must(err)
