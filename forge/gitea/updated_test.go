@@ -58,7 +58,7 @@ func TestUpdated(t *testing.T) {
 		{"base moves", edit("base", "moving"), func(int) {
 			w.Push(t, r, root, map[string]string{"b.txt": "b\n"}, "moving")
 		}, false},
-		{"status", push(root), func(n int) {
+		{"status", nothing, func(n int) {
 			p, err := w.forge.PullRequest(ctx, r, n)
 			check(t, err)
 			check(t, w.forge.SetStatus(ctx, r, p.Head, forge.Status{Context: "ci", State: forge.StatusSuccess}))
