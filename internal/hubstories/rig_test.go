@@ -1,7 +1,8 @@
 // Package hubstories tells what mergegate does to people's pull requests on a
 // GitHub, as a GitHub App, with the real program in its own process. The GitHub
-// is forge/localhub, and every exchange is held to GitHub's own description. Each story is judged from outside: by the git history of main, the
-// REST API, and the comments.
+// is forge/localhub, and every exchange is held to GitHub's own description. Each
+// story is judged from outside: by the git history of main, the REST API, and the
+// comments.
 //
 // Every story runs twice: with webhooks (and polling so slow that it cannot
 // help), and with every webhook lost (and quick polling). Each has a hub of its
