@@ -59,14 +59,14 @@ func newScript(t *testing.T, replies map[string][]reply) *script {
 	s := &script{replies: replies, bodies: make(map[string]string)}
 	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)
-	s.url = srv.URL
+	s.url = srv.URL + "/api/v3"
 	return s
 }
 
 func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := r.Method + " " + r.URL.EscapedPath()
+	key := r.Method + " " + strings.TrimPrefix(r.URL.EscapedPath(), "/api/v3")
 	body, _ := io.ReadAll(r.Body)
 	s.asked, s.bodies[key], s.header = append(s.asked, key), string(body), r.Header
 	answer := reply{404, `{"message":"Not Found"}`}
@@ -109,6 +109,9 @@ func TestNewRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "forge work: url must") || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", url, err)
 		}
+	}
+	if _, err := New(Config{Name: "work", URL: "https://git.example.com", Token: token}); err == nil || !strings.Contains(err.Error(), "https://HOST/api/v3") {
+		t.Errorf("a host without its API: %v", err)
 	}
 	for _, cfg := range []Config{{}, {AppID: 1}, {AppID: 1, Token: token}} {
 		cfg.Name, cfg.URL = "work", "https://api.github.com"
@@ -246,7 +249,7 @@ func TestListThatMoves(t *testing.T) {
 			n++
 		}))
 		t.Cleanup(srv.Close)
-		return (&script{url: srv.URL}).forge(t)
+		return (&script{url: srv.URL + "/api/v3"}).forge(t)
 	}
 	numbers := func(prs []gate.PR) string {
 		var all []string

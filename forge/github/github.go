@@ -94,6 +94,10 @@ func New(cfg Config) (*Forge, error) {
 	if u.User != nil || u.RawQuery != "" {
 		return nil, fmt.Errorf("forge %s: url must carry no password and no query; the token has its own key", cfg.Name)
 	}
+	u.Path = strings.TrimSuffix(u.Path, "/") + "/"
+	if !strings.HasPrefix(u.Host, "api.") && !strings.HasSuffix(u.Path, "/api/v3/") {
+		return nil, fmt.Errorf("forge %s: %s is not where an API is; write https://api.github.com, or https://HOST/api/v3 for GitHub Enterprise Server", cfg.Name, cfg.URL)
+	}
 	if cfg.AppID == 0 && cfg.Token == nil || cfg.AppID != 0 && cfg.Key == nil {
 		return nil, fmt.Errorf("forge %s: give an App's id and private key, or a token", cfg.Name)
 	}
@@ -103,7 +107,6 @@ func New(cfg Config) (*Forge, error) {
 	if cfg.Pause == 0 {
 		cfg.Pause = time.Second
 	}
-	u.Path = strings.TrimSuffix(u.Path, "/") + "/"
 	f := &Forge{cfg: cfg, api: u, git: gitHost(u), heard: newGUIDs(),
 		conns: make(map[string]*conn), places: make(map[gate.Repo]place)}
 	if cfg.AppID != 0 {

@@ -310,7 +310,7 @@ func TestVersion(t *testing.T) {
 		fmt.Fprint(w, `{}`)
 	}))
 	defer srv.Close()
-	if v, err := (&script{url: srv.URL}).forge(t).Version(t.Context()); err != nil || v != "GitHub Enterprise Server 3.14.2" {
+	if v, err := (&script{url: srv.URL + "/api/v3"}).forge(t).Version(t.Context()); err != nil || v != "GitHub Enterprise Server 3.14.2" {
 		t.Errorf("version %q, %v", v, err)
 	}
 }

@@ -36,7 +36,8 @@ var judge = sync.OnceValues(ghspec.New)
 // and, after a whole run, when there is a call that no test made.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if err := verdict(flag.Lookup("test.run").Value.String() == ""); err != nil {
+	whole := flag.Lookup("test.run").Value.String()+flag.Lookup("test.skip").Value.String() == ""
+	if err := verdict(whole); err != nil {
 		fmt.Println(err)
 		code = 1
 	}
