@@ -9,7 +9,9 @@
 // change nothing that mergegate looks at: a cheap password hash (a user costs
 // milliseconds instead of a second), no fsync in git, and the channel queue
 // (webhooks arrive in about 0.1 s; Options.Queue "level" gives the default
-// queue, which users have).
+// queue, which users have). Mergeability checks always use the default queue: the
+// channel queue of 1.26.0 can lose one for good, because it notes an entry as
+// queued only after a worker may have taken it out.
 //
 // Tests of one binary share one server: TestMain calls Main, each test calls
 // Shared and makes its own users and repositories, named by Server.Unique.

@@ -130,6 +130,8 @@ PROVIDER = memory
 ALLOWED_HOST_LIST = loopback
 [queue]
 TYPE = {queue}
+[queue.pr_patch_checker]
+TYPE = level
 [indexer]
 ISSUE_INDEXER_TYPE = db
 [actions]
