@@ -282,6 +282,3 @@ func demanded() map[string]string {
 func demandedEvents() []string {
 	return []string{"pull_request", "pull_request_review", "issue_comment", "check_run", "check_suite", "status", "push"}
 }
-
-// caller acts for an App without a request, as its CI would.
-func (a *app) caller(i *installation) *caller { return &caller{account: a.bot, app: a, inst: i} }

@@ -1,9 +1,7 @@
 package localhub
 
 import (
-	"crypto/sha1"
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"net/url"
 	"slices"
@@ -276,10 +274,4 @@ func (h *Hub) fileView(r *repo, head gate.SHA, f file) obj {
 		"blob_url": h.repoPage(r) + "/blob" + at, "raw_url": h.repoPage(r) + "/raw" + at,
 		"contents_url": h.repoURL(r) + "/contents/" + (&url.URL{Path: f.name}).EscapedPath() + "?ref=" + string(head),
 	}
-}
-
-// digest is a stable short name for anything.
-func digest(data []byte) string {
-	sum := sha1.Sum(data)
-	return hex.EncodeToString(sum[:])
 }
