@@ -58,9 +58,11 @@ func TestInstallationLost(t *testing.T) {
 			c, err := s.forge.connect(ctx, s.r.Owner, s.r.Name)
 			check(t, err)
 			tt.lose(t, s, c.installation)
-			s.hub.ExpireTokens()
-			for range 3 { // the token's end, then no token, then no installation
-				if _, err = s.forge.PullRequest(ctx, s.r, s.n); kind(err) != errUnknown && kind(err) != forge.ErrDenied {
+			for i := range 4 { // the token is refused or ends, then there is none, then no installation
+				if i == 1 {
+					s.hub.ExpireTokens()
+				}
+				if _, err = s.forge.PullRequest(ctx, s.r, s.n); kind(err) != errUnknown {
 					t.Errorf("reading the PR: %v; want an error without a meaning", err)
 				}
 			}
@@ -78,6 +80,45 @@ func TestInstallationLost(t *testing.T) {
 				t.Errorf("after the mend: %v", err)
 			}
 		})
+	}
+}
+
+// TestInstalledAgain: an installation that is gone before it gave a token is not
+// asked for one for ever.
+func TestInstalledAgain(t *testing.T) {
+	s, ctx := newStage(t, true), t.Context()
+	s.forge = s.as(t, http.DefaultTransport)
+	_, err := s.forge.Repository(ctx, s.r)
+	check(t, err)
+	c, err := s.forge.connect(ctx, s.r.Owner, s.r.Name)
+	check(t, err)
+	s.forge.forget(c)
+	c, err = s.forge.connect(ctx, s.r.Owner, s.r.Name) // without a token yet
+	check(t, err)
+	check(t, s.hub.Uninstall(c.installation))
+	if _, err := s.forge.PullRequest(ctx, s.r, s.n); !errors.Is(err, errInstallation) || !strings.Contains(err.Error(), "no longer installed on acme") {
+		t.Errorf("uninstalled: %v", err)
+	}
+	_, err = s.hub.InstallApp(s.app.ID, s.r.String())
+	check(t, err)
+	if _, err := s.forge.PullRequest(ctx, s.r, s.n); err != nil {
+		t.Errorf("installed again: %v", err)
+	}
+}
+
+// TestArchived: nobody can write to an archived repository.
+func TestArchived(t *testing.T) {
+	for _, app := range []bool{true, false} {
+		w := newWorld(t, app)
+		old, current := w.Repo(t), w.Repo(t)
+		check(t, w.hub.Archive(old.String()))
+		all, err := w.forge.Repos(t.Context(), "ACME")
+		if err != nil || len(all) != 1 || all[0] != current {
+			t.Errorf("repositories %v, %v; want only %v", all, err, current)
+		}
+		if repo, err := w.forge.Repository(t.Context(), old); err != nil || !repo.Archived {
+			t.Errorf("%+v, %v; want it archived", repo, err)
+		}
 	}
 }
 

@@ -174,12 +174,13 @@ func TestRulesOfAnyShape(t *testing.T) {
 			{"type":"of_tomorrow","ruleset_id":1,"parameters":{"required_status_checks":"all of them"}},
 			{"type":"required_linear_history","ruleset_id":1},
 			{"type":"update","ruleset_id":2},
+			{"type":"pull_request","ruleset_id":4,"parameters":{"required_approving_review_count":2}},
 			{"type":"pull_request","ruleset_id":3,"parameters":{"required_approving_review_count":1,"allowed_merge_methods":["squash"]}}]`}},
 		"GET /repos/acme/widgets/rulesets/3": {{200, `{"current_user_can_bypass":"pull_requests_only"}`}},
 		"GET " + b + "/protection":           {{404, messageJSON("Branch not protected")}},
 	})
 	got, err := s.forge(t).Branch(t.Context(), widgets, "main")
-	want := forge.Branch{Tip: tipSHA, Protected: true, RequiredApprovals: 1, Forbidden: []gate.Method{gate.FastForward, gate.Merge, gate.Rebase}}
+	want := forge.Branch{Tip: tipSHA, Protected: true, RequiredApprovals: 2, Forbidden: []gate.Method{gate.FastForward, gate.Merge, gate.Rebase}}
 	if err != nil || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("branch\n%+v, %v; want\n%+v", got, err, want)
 	}

@@ -20,9 +20,9 @@
 // (not in the library).
 //
 // Answers are told apart by status. Where one status has many meanings, as for a
-// refused merge, the facts are read again: words are shown to people, and only
-// "Branch not protected" and "No commit found" are compared, where being wrong is
-// harmless.
+// refused merge, the facts are read again: words are shown to people, and
+// compared only where being wrong is harmless ("Branch not protected", "No commit
+// found", "has been suspended").
 //
 // A failure of the App itself (suspended, uninstalled, a wrong key) is never
 // ErrNotFound or ErrDenied: those would be taken for a word about a pull request.
@@ -260,6 +260,10 @@ func (f *Forge) failure(op string, c *conn, err error) error {
 		if answer.Response.StatusCode == http.StatusUnauthorized {
 			f.forget(c)
 			return f.unauthorized(op, c, words(answer))
+		}
+		if answer.Response.StatusCode == http.StatusForbidden && f.app != nil && strings.Contains(answer.Message, "installation has been suspended") {
+			f.forget(c)
+			return fmt.Errorf("%s: %w: %s", op, errInstallation, answer.Message)
 		}
 		return meaning(op, answer.Response.StatusCode, words(answer))
 	case errors.As(err, &limit): // the library counts too

@@ -79,6 +79,12 @@ func TestCheckRun(t *testing.T) {
 		t.Helper()
 		check(t, s.forge.SetStatus(ctx, s.r, s.head, forge.Status{Context: ownContext, State: state, Text: text, URL: "http://127.0.0.1:8080/p/1"}))
 	}
+	_, err := s.hub.CheckRun(s.r.String(), s.root, "Another queue", runName, "")
+	check(t, err)
+	check(t, s.forge.SetStatus(ctx, s.r, s.root, forge.Status{Context: ownContext, State: forge.StatusPending, Text: "Queued"}))
+	if all, err := s.forge.Checks(ctx, s.r, s.root); err != nil || len(all) != 2 || all[0].Text == "Queued" {
+		t.Errorf("checks %+v, %v; want another App's check run of that name left alone", all, err)
+	}
 	for _, tt := range []struct {
 		state                    forge.StatusState
 		text, status, conclusion string
@@ -102,13 +108,13 @@ func TestCheckRun(t *testing.T) {
 			t.Errorf("%s: check run %+v", tt.text, r)
 		}
 	}
-	check(t, s.forge.SetStatus(ctx, s.r, s.root, forge.Status{Context: "ci/other", State: forge.StatusSuccess, Text: "ok"}))
-	if runs, err := s.forge.checkRuns(ctx, s.r, "look", s.root, sdk.ListCheckRunsOptions{}); err != nil || len(runs) != 0 {
-		t.Errorf("another status made %d check runs, %v", len(runs), err)
+	check(t, s.forge.SetStatus(ctx, s.r, s.head, forge.Status{Context: "ci/other", State: forge.StatusSuccess, Text: "ok"}))
+	if n := len(s.runs(t)); n != 2 {
+		t.Errorf("another status left %d check runs, want 2", n)
 	}
 	check(t, s.hub.SetPermission(s.app.ID, "checks", "read"))
 	set(forge.StatusPending, "Queued again")
-	if all, err := s.forge.Checks(ctx, s.r, s.head); err != nil || len(all) != 1 || all[0].Text != "Queued again" {
+	if all, err := s.forge.Checks(ctx, s.r, s.head); err != nil || len(all) != 2 || all[1].Text != "Queued again" {
 		t.Errorf("without permission for check runs the status is %v, %v", all, err)
 	}
 }
@@ -242,6 +248,9 @@ func TestRedeliver(t *testing.T) {
 	if got := in.take(s); len(got) != 0 {
 		t.Fatalf("events %+v came through a closed door", got)
 	}
+	if n, err := s.forge.Redeliver(ctx, time.Now().Add(time.Hour)); err != nil || n != 0 {
+		t.Errorf("of what came later %d were asked for, %v; want none", n, err)
+	}
 	n, err := s.forge.Redeliver(ctx, start)
 	if err != nil || n == 0 {
 		t.Errorf("%d were asked for again, %v", n, err)
@@ -252,9 +261,6 @@ func TestRedeliver(t *testing.T) {
 	}
 	if n, err := s.forge.Redeliver(ctx, start); err != nil || n != 0 {
 		t.Errorf("afterwards %d were asked for again, %v; want none", n, err)
-	}
-	if n, err := s.forge.Redeliver(ctx, time.Now().Add(time.Hour)); err != nil || n != 0 {
-		t.Errorf("of the future %d were asked for, %v", n, err)
 	}
 }
 
@@ -335,6 +341,28 @@ func TestNotAnAdministrator(t *testing.T) {
 	other.ID++
 	if got, err := s.forge.Role(ctx, s.r, other); err != nil || got != gate.RoleNone {
 		t.Errorf("a login that changed hands has the role %v, %v", got, err)
+	}
+}
+
+// TestHiddenWebhooks: the real GitHub tells those who are not administrators that
+// there is nothing.
+func TestHiddenWebhooks(t *testing.T) {
+	f := newScript(t, nil).forge(t)
+	_, err := f.Webhooks(t.Context(), widgets)
+	for what, err := range map[string]error{"list": err, "create": f.CreateWebhook(t.Context(), widgets, "http://127.0.0.1:1/", []byte("s"))} {
+		if kind(err) != forge.ErrDenied {
+			t.Errorf("%s webhooks: %v; want it denied", what, err)
+		}
+	}
+}
+
+// TestIssuesOnly: GitHub lists pull requests among the issues.
+func TestIssuesOnly(t *testing.T) {
+	s := newScript(t, map[string][]reply{"GET /repos/acme/widgets/issues": {{200,
+		`[{"number":3,"state":"open","user":{"id":9},"body":"<!-- m -->","pull_request":{"url":"x"}},{"number":4,"state":"open","user":{"id":9},"body":"<!-- m -->"}]`}}})
+	found, err := s.forge(t).FindIssues(t.Context(), widgets, gate.User{ID: 9}, "<!-- m -->")
+	if err != nil || len(found) != 1 || found[0].Number != 4 {
+		t.Errorf("found %+v, %v; want only the issue", found, err)
 	}
 }
 
