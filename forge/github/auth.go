@@ -174,9 +174,6 @@ func (f *Forge) installed(in *sdk.Installation) (*conn, error) {
 	owner := in.GetAccount().GetLogin()
 	key := strings.ToLower(owner)
 	if in.SuspendedAt != nil {
-		f.mu.Lock()
-		delete(f.conns, key)
-		f.mu.Unlock()
 		return nil, fmt.Errorf("%w: its installation on %s is suspended; its owner can lift that in the settings under Installed GitHub Apps", errInstallation, owner)
 	}
 	role := rights(in.Permissions)

@@ -82,8 +82,8 @@ func TestCheckRun(t *testing.T) {
 	_, err := s.hub.CheckRun(s.r.String(), s.root, "Another queue", runName, "")
 	check(t, err)
 	check(t, s.forge.SetStatus(ctx, s.r, s.root, forge.Status{Context: ownContext, State: forge.StatusPending, Text: "Queued"}))
-	if all, err := s.forge.Checks(ctx, s.r, s.root); err != nil || len(all) != 2 || all[0].Text == "Queued" {
-		t.Errorf("checks %+v, %v; want another App's check run of that name left alone", all, err)
+	if all, err := s.forge.checkRuns(ctx, s.r, "look", s.root, sdk.ListCheckRunsOptions{Filter: new("all")}); err != nil || len(all) != 2 || all[0].GetApp().GetID() == all[1].GetApp().GetID() {
+		t.Errorf("check runs %+v, %v; want ours beside another App's of that name", all, err)
 	}
 	for _, tt := range []struct {
 		state                    forge.StatusState

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	sdk "github.com/google/go-github/v62/github"
@@ -47,10 +48,11 @@ func (f *Forge) SetStatus(ctx context.Context, r gate.Repo, c gate.SHA, st forge
 // completed is not started again; a new one takes its place.
 func (f *Forge) showRun(ctx context.Context, r gate.Repo, c gate.SHA, st forge.Status) error {
 	op := fmt.Sprintf("show the check run of %s in %s", c.Short(), r)
-	runs, err := f.checkRuns(ctx, r, op, c, sdk.ListCheckRunsOptions{CheckName: new(runName), AppID: &f.cfg.AppID})
+	runs, err := f.checkRuns(ctx, r, op, c, sdk.ListCheckRunsOptions{CheckName: new(runName)})
 	if err != nil {
 		return err
 	}
+	runs = slices.DeleteFunc(runs, func(run *sdk.CheckRun) bool { return run.GetApp().GetID() != f.cfg.AppID })
 	status, conclusion := "in_progress", (*string)(nil)
 	switch st.State {
 	case forge.StatusSuccess:
