@@ -62,7 +62,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a story waits for something that must happen.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // each runs a story with webhooks and without.
 func each(t *testing.T, tell func(t *testing.T, w *world)) {
