@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -65,7 +67,7 @@ func serve(ctx context.Context, cfg *config.Config, forges map[string]forge.Forg
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", cfg.Listen, err)
 	}
-	b := bot.New(cfg, forges, bot.Catchup, runner, runner, holder(), runtime.NumCPU(), log)
+	b := bot.New(cfg, forges, bot.Catchup, runner, runner, holder(), chance, runtime.NumCPU(), log)
 	web := &http.Server{
 		Handler:           b.Handler(version()),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
@@ -89,6 +91,13 @@ func serve(ctx context.Context, cfg *config.Config, forges map[string]forge.Forg
 	}
 	log.Info("stopped")
 	return err
+}
+
+// chance gives a random number that nobody can guess.
+func chance() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails: it ends the process instead
+	return binary.LittleEndian.Uint64(b[:])
 }
 
 // sweep deletes old logs and what dead processes left behind.

@@ -94,6 +94,7 @@ type Bot struct {
 	logs    Logs
 	log     *slog.Logger
 	holder  string
+	chance  func() uint64
 	metrics *metrics
 	started time.Time
 	slots   chan struct{} // running retests
@@ -104,10 +105,11 @@ type Bot struct {
 }
 
 // New makes a bot. forges has an entry for each of cfg.Forges, by name. holder
-// names this replica to people; retests is how many retest commands may run at once.
-func New(cfg *config.Config, forges map[string]forge.Forge, open OpenMirror, runner Runner, logs Logs, holder string, retests int, log *slog.Logger) *Bot {
+// names this replica to people; chance gives random numbers for nonces and jitter,
+// different ones in every replica; retests is how many retest commands may run at once.
+func New(cfg *config.Config, forges map[string]forge.Forge, open OpenMirror, runner Runner, logs Logs, holder string, chance func() uint64, retests int, log *slog.Logger) *Bot {
 	return &Bot{
-		cfg: cfg, forges: forges, open: open, runner: runner, logs: logs, log: log, holder: holder,
+		cfg: cfg, forges: forges, open: open, runner: runner, logs: logs, log: log, holder: holder, chance: chance,
 		metrics: newMetrics(), started: time.Now(), slots: make(chan struct{}, retests),
 		workers: map[gate.Repo]*worker{}, ready: map[string]error{},
 	}

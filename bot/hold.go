@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -163,5 +162,5 @@ func (w *worker) deferTo(q *queue, busy *lease.BusyError) time.Duration {
 		q.saidBusy = time.Now()
 	}
 	wait := min(max(time.Until(busy.Until), time.Second), w.b.cfg.Poll.Active)
-	return wait*4/5 + rand.N(wait*2/5+1)
+	return wait*4/5 + time.Duration(w.b.chance()%uint64(wait*2/5+1))
 }

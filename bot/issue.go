@@ -202,14 +202,16 @@ func (w *worker) leasedBases(ctx context.Context) ([]string, error) {
 func (w *worker) leaseStore(q *queue) (lease.Store, error) {
 	cfg := lease.Config{
 		TTL: w.b.cfg.Lease.TTL, Renew: w.b.cfg.Lease.Renew, Settle: w.b.cfg.Lease.Settle,
-		Holder: w.b.holder, Key: w.key, Repo: w.repo, Base: q.base,
+		Holder: w.b.holder, Key: w.key, Repo: w.repo, Base: q.base, Chance: w.b.chance,
 	}
 	if w.b.cfg.Lease.Store == "ref" {
-		refs, ok := w.mirror.(lease.Mirror)
-		if !ok {
-			return nil, errors.New("this mirror cannot keep a lease in a ref")
+		switch m := w.mirror.(type) {
+		case lease.Refs: // a simulated one writes its commits itself
+			return lease.NewRef(cfg, m), nil
+		case lease.Mirror:
+			return lease.NewRef(cfg, lease.GitRefs(m)), nil
 		}
-		return lease.NewRef(cfg, lease.GitRefs(refs)), nil
+		return nil, errors.New("this mirror cannot keep a lease in a ref")
 	}
 	cfg.Issue = w.issue.number
 	return lease.NewComments(cfg, leaseComments{w, w.issue.number}), nil

@@ -1,7 +1,10 @@
 package bot
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"mergegate/gate"
@@ -62,13 +65,18 @@ func (j *jobs) outcomes() []gate.Outcome {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var out []gate.Outcome
-	for q, it := range j.all {
+	for _, q := range slices.SortedFunc(maps.Keys(j.all), byNumber) {
+		it := j.all[q]
 		out = append(out, gate.Outcome{Of: q, Verdict: it.verdict})
 		if it.verdict.State != gate.Running {
 			delete(j.all, q)
 		}
 	}
 	return out
+}
+
+func byNumber(a, b gate.Retest) int {
+	return cmp.Or(a.PR-b.PR, cmp.Compare(a.Candidate, b.Candidate), cmp.Compare(a.Base, b.Base))
 }
 
 // verdict translates what the runner saw. Only a command that ran and failed is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -90,7 +91,8 @@ func (w *worker) look(ctx context.Context) error {
 		}
 		p.update(pr)
 	}
-	for n, p := range w.prs {
+	for _, p := range w.known() {
+		n := p.pr.Number
 		switch {
 		case open[n]:
 		case p.record.State.Active() || w.flying(n):
@@ -126,7 +128,7 @@ func (w *worker) buttons(ctx context.Context) error {
 		if e.Button == forge.ButtonRemove {
 			c.Verb = gate.DoCancel
 		}
-		for _, p := range w.prs {
+		for _, p := range w.known() {
 			if p.pr.Head == e.Commit {
 				p.pressed = append(p.pressed, c)
 			}
@@ -171,10 +173,15 @@ func (w *worker) queue(base string) *queue {
 	return q
 }
 
+// known are the PRs of the repository that we know of, by number.
+func (w *worker) known() []*pull {
+	return slices.SortedFunc(maps.Values(w.prs), func(a, b *pull) int { return a.pr.Number - b.pr.Number })
+}
+
 // mine are the PRs this queue is about: into its base, or asked for there.
 func (w *worker) mine(q *queue) []*pull {
 	var out []*pull
-	for _, p := range w.prs {
+	for _, p := range w.known() {
 		active := p.record.State.Active() || q.flight.Flight != nil && q.flight.Flight.PR == p.pr.Number
 		elsewhere := p.record.State.Active() && p.record.Request.Base != q.base
 		here := p.pr.Base == q.base && !elsewhere || (active || p.unsaved) && p.record.Request.Base == q.base
@@ -182,7 +189,6 @@ func (w *worker) mine(q *queue) []*pull {
 			out = append(out, p)
 		}
 	}
-	slices.SortFunc(out, func(a, b *pull) int { return a.pr.Number - b.pr.Number })
 	return out
 }
 
@@ -198,7 +204,7 @@ func (w *worker) approvalAsks(q *queue, p *pull) bool {
 // peek reads unlabelled PRs that changed, for commands and approvals. It needs
 // no lease: it writes nothing.
 func (w *worker) peek(ctx context.Context, q *queue) error {
-	for _, p := range w.prs {
+	for _, p := range w.known() {
 		if p.pr.Base != q.base || p.pr.Has(q.policy.Trigger.Label) || !p.changed() || p.record.State.Active() {
 			continue
 		}

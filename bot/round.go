@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -186,8 +187,8 @@ func (w *worker) guarded(ctx context.Context) (next time.Duration, err error) {
 func (w *worker) leave() {
 	w.jobs.stop(func(gate.Retest) bool { return true })
 	w.jobs.wg.Wait()
-	for _, q := range w.queues {
-		w.release(context.Background(), q)
+	for _, base := range slices.Sorted(maps.Keys(w.queues)) {
+		w.release(context.Background(), w.queues[base])
 	}
 }
 
@@ -346,7 +347,7 @@ func (w *worker) rested(ctx context.Context, q *queue) error {
 
 // calm says when the queue wants to be looked at again without news.
 func (w *worker) calm(q *queue) time.Duration {
-	for _, p := range w.prs {
+	for _, p := range w.known() {
 		if p.pr.Base == q.base && p.seen.Equal(p.pr.Updated) && p.racy() {
 			return max(grain-time.Since(p.first), 10*time.Millisecond)
 		}

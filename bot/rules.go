@@ -121,7 +121,7 @@ func (w *worker) rules(ctx context.Context, q *queue) error {
 
 // listedTip is the base tip that came with the list of PRs; "" if none did.
 func (w *worker) listedTip(base string) gate.SHA {
-	for _, p := range w.prs {
+	for _, p := range w.known() {
 		if p.pr.Open && p.pr.Base == base {
 			return p.pr.BaseTip
 		}

@@ -35,7 +35,7 @@ type Comments interface {
 // NewComments keeps the lease in a comment. Leases of other bases may be on the
 // same issue.
 func NewComments(cfg Config, c Comments) Store {
-	return &comments{cfg: cfg, forge: c, look: true}
+	return &comments{cfg: cfg, forge: c, look: true, ours: own{chance: cfg.Chance}}
 }
 
 type comments struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +20,7 @@ func config(holder string) Config {
 	return Config{
 		TTL: 2 * time.Minute, Renew: 30 * time.Second, Settle: 2 * time.Second,
 		Holder: holder, Key: []byte("a key that replicas share"),
-		Repo: gate.Repo{Forge: "work", Owner: "acme", Name: "widgets"}, Issue: 7, Base: "main",
+		Repo: gate.Repo{Forge: "work", Owner: "acme", Name: "widgets"}, Issue: 7, Base: "main", Chance: rand.Uint64,
 	}
 }
 

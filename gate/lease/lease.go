@@ -105,6 +105,9 @@ type Config struct {
 	Repo   gate.Repo
 	Issue  int // the queue issue; 0 with refs
 	Base   string
+	// Chance gives random numbers for nonces, which must never repeat among the
+	// replicas. It may be called concurrently.
+	Chance func() uint64
 }
 
 // Validate says what is wrong with c, nil if nothing.
@@ -118,6 +121,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("lease: settle %v is too long for ttl %v; use at most a sixth of it", c.Settle, c.TTL)
 	case len(c.Key) < 16:
 		return errors.New("lease: the key needs at least 16 bytes")
+	case c.Chance == nil:
+		return errors.New("lease: there is no source of chance, so attempts could not be told apart")
 	case c.Holder == "" || c.Base == "":
 		return errors.New("lease: holder and base must be named")
 	}

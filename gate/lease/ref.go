@@ -27,7 +27,7 @@ type Refs interface {
 
 // NewRef keeps the lease in refs/mergegate/lease/<base> of a git remote.
 func NewRef(cfg Config, r Refs) Store {
-	return &refStore{cfg: cfg, git: r, ref: Ref(cfg.Base), look: true}
+	return &refStore{cfg: cfg, git: r, ref: Ref(cfg.Base), look: true, ours: own{chance: cfg.Chance}}
 }
 
 type refStore struct {
