@@ -255,6 +255,7 @@ func (w *worker) setLabel(ctx context.Context, q *queue, a gate.SetLabel) error 
 		return fmt.Errorf("label #%d: %w", a.PR, err)
 	}
 	p.pr.Labels = append(slices.Clip(p.pr.Labels), label)
+	p.record.Owed = false
 	return nil
 }
 

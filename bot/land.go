@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"mergegate/forge"
 	"mergegate/gate"
+	"mergegate/gate/catchup"
 )
 
 // busyFor is how long a landing is asked again while the forge says "later".
@@ -18,6 +20,9 @@ const busyFor = 5 * time.Second
 // calmAfterPush is how long after our push a landing is not asked yet, because
 // the answer would be "later": a small Gitea computes mergeability for 0.3 s.
 const calmAfterPush = 350 * time.Millisecond
+
+// maxCommits is more than a pull request has: GitHub rebases at most 100.
+const maxCommits = 10_000
 
 // reread reads one PR and the base tip afresh.
 func (w *worker) reread(ctx context.Context, q *queue, p *pull) error {
@@ -154,11 +159,37 @@ func (w *worker) inspect(ctx context.Context, q *queue, a gate.Inspect) (gate.Fo
 	if !p.pr.Merged || p.pr.MergeCommit == "" {
 		return gate.Found{}, w.moveTo(ctx, q, tip)
 	}
+	if f := q.flight.Flight; f != nil && f.Method == gate.Rebase {
+		onBase, err := w.rebasedOnto(ctx, a, p.pr.MergeCommit)
+		if err != nil {
+			return gate.Found{}, err
+		}
+		return w.found(ctx, q, p.pr.MergeCommit, tip, onBase)
+	}
 	parents, err := w.mirror.Parents(ctx, p.pr.MergeCommit)
 	if err != nil {
 		return gate.Found{}, fmt.Errorf("the forge says #%d was merged as %s, but %s does not have it: %w", a.PR, p.pr.MergeCommit.Short(), q.base, err)
 	}
 	return w.found(ctx, q, p.pr.MergeCommit, tip, len(parents) > 0 && parents[0] == a.Base)
+}
+
+// rebasedOnto says whether the commits that a forge made anew, up to last, sit
+// right on the tested base. A commit of somebody else's in between makes them more
+// than were tested. A pull request with merges in it is flattened to nobody knows
+// how many: then the tree alone has to tell.
+func (w *worker) rebasedOnto(ctx context.Context, a gate.Inspect, last gate.SHA) (bool, error) {
+	if in, err := w.mirror.IsAncestor(ctx, a.Base, last); err != nil || !in {
+		return false, err
+	}
+	tested, err := w.mirror.Log(ctx, a.Base, a.Candidate, maxCommits)
+	if err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(tested, func(c catchup.Commit) bool { return len(c.Parents) > 1 }) {
+		return true, nil
+	}
+	landed, err := w.mirror.Log(ctx, a.Base, last, maxCommits)
+	return len(landed) <= len(tested), err
 }
 
 // mergeOnTop finds the merge commit when the candidate itself is the second
@@ -186,6 +217,7 @@ func (w *worker) found(ctx context.Context, q *queue, c, tip gate.SHA, onBase bo
 	}
 	if f := q.flight.Flight; f != nil {
 		w.remember(ctx, f.Base, c, f.PR)
+		w.prs[f.PR].landed = true
 	}
 	return gate.Found{Landed: true, Commit: c, Tree: tree, OnBase: onBase}, w.moveTo(ctx, q, tip)
 }

@@ -31,7 +31,7 @@ type pull struct {
 	reviews   []gate.Review
 	label     gate.Ask
 	commands  []gate.Command
-	pressed   []gate.Command // buttons
+	pressed   []gate.Command // buttons, until a record that knows of them is saved
 	requester gate.Role
 	poison    string // why gate cannot digest it
 
@@ -45,13 +45,14 @@ type pull struct {
 	state  gate.State
 	statAt time.Time
 	pushed time.Time // when we last moved its branch
+	landed bool      // it landed since it was read: the forge shows it otherwise by now
 
 	counted time.Time // Record.Since of the end that the metrics know
 }
 
 // remember takes in a record that gate changed; it is not saved yet.
 func (p *pull) remember(r gate.Record) {
-	p.record, p.unsaved, p.pressed = r, true, nil
+	p.record, p.unsaved = r, true
 	p.commands = slices.DeleteFunc(p.commands, func(c gate.Command) bool { return c.Comment <= r.Command })
 }
 
@@ -119,9 +120,12 @@ func (w *worker) buttons(ctx context.Context) error {
 	pressed := w.pressed
 	w.pressed = nil
 	w.mu.Unlock()
-	for _, e := range pressed {
+	for i, e := range pressed {
 		role, err := w.role(ctx, e.Sender)
 		if err != nil {
+			w.mu.Lock()
+			w.pressed = append(pressed[i:len(pressed):len(pressed)], w.pressed...) // heard in the next round
+			w.mu.Unlock()
 			return err
 		}
 		c := gate.Command{Button: true, By: e.Sender, Role: role, At: time.Now(), Verb: gate.DoMerge}
@@ -225,7 +229,7 @@ func (p *pull) update(pr gate.PR) {
 	if !pr.Updated.Equal(p.pr.Updated) {
 		p.first = time.Now()
 	}
-	p.pr = pr
+	p.pr, p.landed = pr, false
 }
 
 // changed says whether the PR must be looked at closely again: it was updated, or
@@ -258,7 +262,7 @@ func (w *worker) signature(q *queue) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, q.tip, q.badRules, q.frozen, w.methods(q), q.branch.RequiredApprovals, q.branch.RequiredChecks)
 	for _, p := range w.mine(q) {
-		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, len(p.commands), len(p.pressed), p.reviews)
+		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, p.landed, len(p.commands), len(p.pressed), p.reviews)
 	}
 	return b.String()
 }
@@ -482,6 +486,7 @@ func (w *worker) input(q *queue, done []gate.Outcome) gate.Input {
 		in.PRs = append(in.PRs, gate.Facts{
 			PR: p.pr, Record: p.record, Reviews: p.reviews, Label: p.label, Commands: slices.Concat(p.commands, p.pressed),
 			Requester: p.requester, RequiredApprovals: q.branch.RequiredApprovals,
+			Busy: p.landed && p.record.State == gate.Landed,
 		})
 	}
 	return in

@@ -73,11 +73,11 @@ func (w *worker) tell(ctx context.Context, q *queue) error {
 // status is a line as a commit status.
 func (w *worker) status(l gate.Line) forge.Status {
 	s := forge.Status{Context: StatusContext, State: forge.StatusPending, Text: templates.Status(l, time.Now()), URL: w.prURL(l.PR)}
-	switch l.State {
-	case gate.Landed:
-		s.State = forge.StatusSuccess
-	case gate.Dropped:
+	switch {
+	case l.Alarm, l.Left != "", l.State == gate.Dropped:
 		s.State = forge.StatusFailure
+	case l.State == gate.Landed:
+		s.State = forge.StatusSuccess
 	}
 	return s
 }
@@ -125,6 +125,7 @@ func (w *worker) note(ctx context.Context, q *queue, p *pull) error {
 		return fmt.Errorf("write to #%d: %w", n, err)
 	}
 	p.unsaved = false
+	p.pressed = slices.DeleteFunc(p.pressed, func(c gate.Command) bool { return !c.At.After(r.Pressed) })
 	w.log.Info("request", "pr", n, "head", p.pr.Head.Short(), "state", r.State, "why", strings.Join(r.Why, "; "))
 	w.count(p)
 	return nil
@@ -170,7 +171,7 @@ func (w *worker) leaseLabel(ctx context.Context, q *queue) error {
 
 // endOn is the commit that the last status of a request goes to.
 func (w *worker) endOn(p *pull) gate.SHA {
-	if p.record.Landed.Method == gate.FastForward {
+	if p.record.Landed.Method == gate.FastForward && p.record.Left == "" {
 		return p.record.Landed.Commit
 	}
 	return p.pr.Head

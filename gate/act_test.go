@@ -36,13 +36,20 @@ func (w *world) act() {
 		o.Result, o.Why = w.answerLand(a)
 	case gate.Inspect:
 		w.look()
-		if m := w.prs[a.PR].merged; m.commit != "" {
+		if m := w.prs[a.PR].merged; m.commit != "" && (!m.overtaken || m.commit == a.Candidate) {
 			o.Found = gate.Found{Landed: true, Commit: m.commit, Tree: m.tree, OnBase: m.before == a.Base}
 		}
 		w.law.unread[a.PR] = false
 	case gate.Note:
-		w.prs[a.PR].sticky = mustJSON(w.prs[a.PR].record)
+		p := w.prs[a.PR]
+		p.sticky = mustJSON(p.record)
+		p.pressed = slices.DeleteFunc(p.pressed, func(c gate.Command) bool { return !c.At.After(p.record.Pressed) })
 	case gate.SetLabel:
+		if w.mood.label == "fails" { // trouble ends the round: nothing more is done
+			fmt.Fprintln(&w.trace, "  "+describe(a)+": fails")
+			w.done, w.pending = nil, nil
+			return
+		}
 		w.label(a)
 	case gate.SetFreeze:
 		w.frozen = nil
@@ -74,6 +81,7 @@ func (w *world) push(a gate.Push) gate.Result {
 func (w *world) label(a gate.SetLabel) {
 	if a.On {
 		w.setLabel(a.PR, "bot")
+		w.prs[a.PR].record.Owed = false
 	} else {
 		w.takeLabel(a.PR, w.policy.Trigger.Label)
 	}
@@ -104,8 +112,23 @@ func (w *world) answerLand(a gate.Land) (gate.Result, string) {
 		return "", ""
 	case "evil":
 		return w.land(a, "evil"), ""
+	case "overtaken":
+		return w.overtaken(a), ""
 	}
 	return w.land(a, ""), ""
+}
+
+// overtaken is a landing whose author pushes in the same moment: a ref update
+// knows no PR, so base moves and the PR stays open.
+func (w *world) overtaken(a gate.Land) gate.Result {
+	p, before := w.prs[a.PR], w.tip()
+	if a.Method != gate.FastForward || !p.Open || p.Base != baseName || p.Head != a.Head || w.commits[p.Head].parent != before {
+		return w.land(a, "")
+	}
+	w.advance(p, p.Head, before, true)
+	p.Open, p.Merged, p.MergeCommit, p.merged.overtaken = true, false, "", true
+	p.Head = w.commit(string(p.Head)+"'", before, w.commits[p.Head].change+"'")
+	return gate.Done
 }
 
 // tick is one thing happening: one action, or one step. It reports whether

@@ -157,7 +157,8 @@ func (h *teller) weather(what string, p *pull, n int, who string) {
 	case "verdict":
 		w.mood.verdict, w.mood.why = one(*h, gate.Passed, gate.Passed, gate.Running, gate.Failed, gate.Broken, ""), "exit 1"
 	case "land":
-		w.mood.land = one(*h, "ok", "ok", "lost", "never", "late", "denied", "later", "evil")
+		w.mood.land = one(*h, "ok", "ok", "lost", "never", "late", "denied", "later", "evil", "overtaken")
+		w.mood.label = one(*h, "", "", "fails")
 	case "push-mood":
 		w.mood.push = one(*h, gate.Done, gate.Done, gate.Denied, gate.Later, "")
 		w.mood.publish = one(*h, gate.Done, gate.Done, gate.Denied, "")

@@ -146,6 +146,8 @@ func (l *law) end(w *world) {
 			r.State == gate.Waiting && len(r.Why) == 0,
 			r.State.Active() && r.State != gate.Waiting && w.frozen == nil && w.mood.verdict != gate.Running && w.policyErr == "":
 			w.t.Fatalf("#%d rests as %q %q, and nobody knows why\n%s", n, r.State, r.Why, w.trace.String())
+		case p.Open && r.State.Final() && p.Base == baseName && p.Has(w.policy.Trigger.Label) && w.policyErr == "" && !w.policy.DryRun && w.policy.Enabled && !w.busy[n] && w.mood.label == "":
+			w.t.Fatalf("#%d rests as %q, open and with its label\n%s", n, r.State, w.trace.String())
 		case p.Merged && p.merged.byUs && r.State != gate.Landed && l.wrong == "":
 			w.t.Fatalf("#%d landed, but its record says %s %q\n%s", n, r.State, r.Why, w.trace.String())
 		}

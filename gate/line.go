@@ -9,6 +9,7 @@ type Line struct {
 	Title     string
 	URL       string
 	Author    string
+	Open      bool // the PR
 	State     State
 	Since     time.Time
 	Position  int // 1 is the one being worked on; 0 when not in the queue
@@ -17,6 +18,8 @@ type Line struct {
 	Tip       SHA // the base commit the candidate is built on
 	Candidate SHA
 	Landed    SHA
+	Left      SHA  // the head that the PR is still open with, pushed too late to land
+	Alarm     bool // what landed is not what was tested
 	Timeout   time.Duration
 	Why       []string // what it waits for, or why it ended
 	Frozen    string   // why the queue stands still
@@ -46,9 +49,9 @@ func Lines(q Queue, in Input) []Line {
 	var out []Line
 	for i, f := range append(append(append(flight, queued...), waiting...), ended...) {
 		l := Line{
-			PR: f.PR.Number, Title: f.PR.Title, URL: f.PR.URL, Author: f.PR.Author.Login,
+			PR: f.PR.Number, Title: f.PR.Title, URL: f.PR.URL, Author: f.PR.Author.Login, Open: f.PR.Open,
 			State: f.Record.State, Since: f.Record.Since, Base: in.Base, Why: f.Record.Why,
-			Landed: f.Record.Landed.Commit, Timeout: in.Policy.Retest.Timeout, By: f.Record.Request.By.Login,
+			Landed: f.Record.Landed.Commit, Left: f.Record.Left, Alarm: f.Record.Landed.Mismatch, Timeout: in.Policy.Retest.Timeout, By: f.Record.Request.By.Login,
 		}
 		if i < inQueue {
 			l.Position, l.Length = i+1, inQueue

@@ -52,20 +52,27 @@ type Record struct {
 	// not in the list is news from the author.
 	Same []SHA `json:"same,omitempty"`
 	// Why is what a waiting request waits for (one item each), or why it ended.
-	Why      []string   `json:"why,omitempty"`
-	Conflict string     `json:"conflict,omitempty"` // rendered report, only while it is why
-	Tail     string     `json:"tail,omitempty"`     // last lines of the log, only while red
-	Log      string     `json:"log,omitempty"`      // id of the log page
-	Moves    int        `json:"moves,omitempty"`    // how often base moved under this request
-	Broken   int        `json:"broken,omitempty"`   // retests of this head that could not be done
-	Mode     CatchUp    `json:"mode,omitempty"`     // when another than the policy's was needed
-	ModeWhy  string     `json:"mode_why,omitempty"`
-	Evidence Evidence   `json:"evidence,omitzero"`
-	Landed   LandedAs   `json:"landed,omitzero"`
-	Command  int64      `json:"command,omitempty"` // newest command comment dealt with
-	LabelAt  time.Time  `json:"label_at,omitzero"` // the label event dealt with
-	Answer   string     `json:"answer,omitempty"`  // to the last command that needs one
-	Events   []Happened `json:"events,omitempty"`  // newest last, at most ten
+	Why      []string `json:"why,omitempty"`
+	Conflict string   `json:"conflict,omitempty"` // rendered report, only while it is why
+	Tail     string   `json:"tail,omitempty"`     // last lines of the log, only while red
+	Log      string   `json:"log,omitempty"`      // id of the log page
+	Moves    int      `json:"moves,omitempty"`    // how often base moved under this request
+	Broken   int      `json:"broken,omitempty"`   // retests of this head that could not be done
+	Mode     CatchUp  `json:"mode,omitempty"`     // when another than the policy's was needed
+	ModeWhy  string   `json:"mode_why,omitempty"`
+	Evidence Evidence `json:"evidence,omitzero"`
+	Landed   LandedAs `json:"landed,omitzero"`
+	// Left is a head that was pushed too late to be part of what landed: the PR is
+	// still open with it.
+	Left    SHA        `json:"left,omitempty"`
+	Command int64      `json:"command,omitempty"` // newest command comment dealt with
+	Pressed time.Time  `json:"pressed,omitzero"`  // the newest button press dealt with
+	LabelAt time.Time  `json:"label_at,omitzero"` // the label event dealt with
+	Answer  string     `json:"answer,omitempty"`  // to the last command that needs one
+	Events  []Happened `json:"events,omitempty"`  // newest last, at most ten
+	// Owed: the label still has to be put on for this request. It is not saved: a
+	// request that was never saved is made again from what asked for it.
+	Owed bool `json:"-"`
 }
 
 // Happened is one line of a PR's history.

@@ -39,6 +39,7 @@ func Step(q Queue, in Input) (Queue, []Facts, []Action) {
 		case e.Busy || s.asked(e): // base says first what became of a landing
 		case e.PR.Base == in.Base:
 			s.listen(e)
+			s.leftover(e)
 			s.admit(e)
 		case e.Record.Request.Base == in.Base: // retargeted: only its end is our business
 			s.admit(e)
@@ -94,7 +95,7 @@ type entry struct {
 	Facts
 	before  Record
 	touched bool
-	fresh   bool // asked for in this very step: the label may not show yet
+	left    bool // landed, and still open
 }
 
 type step struct {
@@ -139,7 +140,7 @@ func (s *step) result() (Queue, []Facts, []Action) {
 			continue
 		}
 		has := e.PR.Has(s.in.Policy.Trigger.Label)
-		if e.fresh && e.Record.State.Active() && !has {
+		if e.Record.Owed && e.Record.State.Active() && !has {
 			// On before the record is saved: an active record without its label
 			// would read as "somebody took the label off".
 			notes = append(notes, SetLabel{e.PR.Number, true})
@@ -148,7 +149,7 @@ func (s *step) result() (Queue, []Facts, []Action) {
 			notes = append(notes, Note{e.PR.Number})
 			changed = append(changed, e.Facts)
 		}
-		if e.Record.State == Dropped && has && e.PR.Open && !s.in.Policy.DryRun && s.in.PolicyErr == "" {
+		if (e.Record.State == Dropped || e.left) && has && e.PR.Open && !s.in.Policy.DryRun && s.in.PolicyErr == "" {
 			labels = append(labels, SetLabel{e.PR.Number, false})
 		}
 	}
@@ -194,12 +195,13 @@ func (s *step) request(e *entry, r Request) {
 	old := e.Record
 	e.Record = Record{
 		State: old.State, Since: old.Since, Request: r, Same: old.Same,
-		Command: old.Command, LabelAt: old.LabelAt, Evidence: old.Evidence, Events: old.Events,
+		Command: old.Command, Pressed: old.Pressed, LabelAt: old.LabelAt, Evidence: old.Evidence, Events: old.Events,
 	}
 	if !old.Is(e.PR.Head) { // otherwise what was approved before we rebased it still is
 		e.Record.Same = []SHA{e.PR.Head}
 	}
-	e.fresh = true
+	e.Record.Owed = true
+	e.Requester = RoleUnknown // what was read is about who asked before
 	s.move(e, Waiting, fmt.Sprintf("asked for by %s (%s)", r.By.Login, r.Via))
 }
 
@@ -209,7 +211,12 @@ const notesGone = "my notes on this request are gone, so I do not know who asked
 // listen takes in what people said: commands, approvals, the label.
 func (s *step) listen(e *entry) {
 	for _, c := range e.Commands {
-		if !c.Button {
+		if c.Button {
+			if !c.At.After(e.before.Pressed) {
+				continue
+			}
+			e.Record.Pressed, e.touched = c.At, true
+		} else {
 			if c.Comment <= e.before.Command {
 				continue
 			}
@@ -239,6 +246,23 @@ func (s *step) listen(e *entry) {
 			s.request(e, Request{By: e.Label.By, At: e.Label.At, Via: ByLabel, Base: e.PR.Base})
 			s.unseen(e, e.Label.Stale)
 		}
+	}
+}
+
+// leftover takes the label off a PR that is open although its request landed, so
+// that nobody waits for what will not come. Either all of its change was in base
+// already, or its author pushed in the moment of the landing: base then has what
+// was tested, and the PR has a commit more.
+func (s *step) leftover(e *entry) {
+	r := &e.Record
+	if e.before.State != Landed || r.State != Landed || !e.PR.Open || !e.PR.Has(s.in.Policy.Trigger.Label) {
+		return
+	}
+	e.left = true
+	if r.Left != e.PR.Head && r.Landed.Commit != "" && r.Landed.Commit != e.PR.Head && !r.Is(e.PR.Head) {
+		r.Left, e.touched = e.PR.Head, true
+		r.Why = append(slices.Clip(r.Why), fmt.Sprintf("but the commit %s was pushed too late and is not in it", e.PR.Head.Short()))
+		r.happened(s.in.Now, "a commit "+e.PR.Head.Short()+" was pushed too late and is left")
 	}
 }
 
@@ -332,6 +356,9 @@ func (s *step) admit(e *entry) {
 	if !r.State.Active() {
 		return
 	}
+	if r.Owed && e.PR.Has(p.Trigger.Label) {
+		r.Owed, e.touched = false, true
+	}
 	ours := s.flight != nil && s.flight.PR == e.PR.Number
 	known := r.Is(e.PR.Head) || ours && slices.Contains(s.flight.Ours, e.PR.Head)
 	switch {
@@ -353,10 +380,10 @@ func (s *step) admit(e *entry) {
 	case !slices.ContainsFunc(p.Branches, func(b string) bool { return Match(b, e.PR.Base) }):
 		s.drop(e, fmt.Sprintf("mergegate does not look after the branch %s (it does after: %s)", e.PR.Base, strings.Join(p.Branches, ", ")))
 		return
-	case !e.fresh && !e.PR.Has(p.Trigger.Label):
+	case !r.Owed && !e.PR.Has(p.Trigger.Label):
 		s.drop(e, fmt.Sprintf("the label %q was taken off", p.Trigger.Label))
 		return
-	case !e.fresh && e.Requester != RoleUnknown && e.Requester < RoleWrite:
+	case e.Requester != RoleUnknown && e.Requester < RoleWrite:
 		s.drop(e, fmt.Sprintf("%s, who asked for it, no longer has write access", r.Request.By.Login))
 		return
 	case !known && r.State == Waiting && max(p.Require.Approvals, e.RequiredApprovals) > 0:

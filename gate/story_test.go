@@ -74,7 +74,8 @@ func tell(t *testing.T, story string) string {
 //	refuse N             nothing can be built from it
 //	busy N, readable N   the bot cannot read it just now
 //	say N WHO TEXT       a command
-//	mood KEY=VALUE       verdict, why, land, push, publish: how the world answers
+//	press N WHO VERB     a button: merge or cancel
+//	mood KEY=VALUE       verdict, why, land, push, publish, put-label: how the world answers
 //	ci NAME STATE [C]    what CI says, of every commit or of one
 //	main C, main-empty C somebody pushes to main
 //	until ACTION         work up to the moment before it
@@ -144,6 +145,8 @@ func (w *world) happen(event string) {
 		w.base = append(w.base, c)
 	case "merge-by-hand":
 		w.handMerge(n)
+	case "press":
+		w.press(n, args[1], gate.Verb(args[2]))
 	case "say":
 		w.say(n, args[1], command(args[2:]))
 	case "ci":
@@ -218,6 +221,8 @@ func (w *world) set(key, value string) {
 		w.mood.why = value
 	case "land":
 		w.mood.land = value
+	case "put-label":
+		w.mood.label = value
 	case "push":
 		w.mood.push = gate.Result(value)
 	case "publish":

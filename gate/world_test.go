@@ -72,6 +72,7 @@ type pull struct {
 	reviews  []gate.Review
 	label    gate.Ask
 	commands []gate.Command
+	pressed  []gate.Command
 	record   gate.Record
 	sticky   []byte
 	merged   merged
@@ -82,6 +83,7 @@ type pull struct {
 type merged struct {
 	commit, tree, before gate.SHA
 	byUs                 bool
+	overtaken            bool // by a push: the PR is still open
 }
 
 // sight is what the bot read from the forge the last time it looked.
@@ -95,9 +97,10 @@ type sight struct {
 type mood struct {
 	verdict gate.VerdictState
 	why     string // for a verdict that is not a pass
-	land    string // ok, lost (done, no reply), never (not done, no reply), late, denied, later, evil
+	land    string // ok, lost (done, no reply), never (not done, no reply), late, denied, later, evil, overtaken
 	push    gate.Result
 	publish gate.Result
+	label   string // fails
 }
 
 const baseName = "main"
@@ -202,6 +205,12 @@ func (w *world) say(n int, who string, c gate.Command) {
 	w.prs[n].commands = append(w.prs[n].commands, c)
 }
 
+// press is a button: it names no comment, and is forgotten once it was dealt with.
+func (w *world) press(n int, who string, v gate.Verb) {
+	w.now = w.now.Add(time.Second)
+	w.prs[n].pressed = append(w.prs[n].pressed, gate.Command{Button: true, By: w.people[who].user, Role: w.people[who].role, At: w.now, Verb: v})
+}
+
 // handPush is a person moving main.
 func (w *world) handPush(change string) {
 	w.base = append(w.base, w.commit(change, w.tip(), change))
@@ -222,7 +231,7 @@ func (w *world) merge(n int, kind string, byUs bool, extra string) {
 
 func (w *world) advance(p *pull, c, before gate.SHA, byUs bool) {
 	w.base = append(w.base, c)
-	p.merged = merged{c, w.commits[c].tree, before, byUs}
+	p.merged = merged{commit: c, tree: w.commits[c].tree, before: before, byUs: byUs}
 	p.Open, p.Merged, p.MergeCommit = false, true, c
 	w.law.moved(w, p, byUs)
 }
@@ -310,6 +319,7 @@ func (w *world) input() gate.Input {
 				f.Commands = append(f.Commands, c)
 			}
 		}
+		f.Commands = append(f.Commands, p.pressed...)
 		if p.label.At.After(p.record.LabelAt) && !p.record.State.Active() {
 			f.Label = p.label
 		}

@@ -89,6 +89,18 @@ func prViews() map[string]templates.PRView {
 			}
 		}),
 		"landed-by-others": with(gate.Landed, func(v *templates.PRView) { v.Line.Why = []string{"Merged by somebody else, as 9f8e7d6"} }),
+		"landed-left": with(gate.Landed, func(v *templates.PRView) {
+			v.Line.Landed, v.Line.Left, v.Line.Open = candidate, tip, true
+			v.Line.Why = []string{"Landed as 9f8e7d6", "but the commit 1a2b3c4 was pushed too late and is not in it"}
+			v.Landed = gate.LandedAs{Commit: candidate, Tree: tree, Base: tip, Method: gate.FastForward}
+		}),
+		"landed-in-base": with(gate.Landed, func(v *templates.PRView) {
+			v.Line.Open, v.Line.Why = true, []string{"Its whole change is already in main"}
+		}),
+		"landed-alarm": with(gate.Landed, func(v *templates.PRView) {
+			v.Line.Landed, v.Line.Alarm = candidate, true
+			v.Line.Why = []string{"ALARM: #7 landed as 9f8e7d6 with tree 1111111, but tree 0123456 on 1a2b3c4 was tested"}
+		}),
 		"dropped-red": with(gate.Dropped, func(v *templates.PRView) {
 			v.Line.Why, v.LogURL = []string{"Retest failed: exit 1"}, "https://bot.example/log/abc"
 			v.Tail = "--- FAIL: TestCache\n\x1b[31mFAIL\x1b[0m\n```\n/merge\n"

@@ -33,7 +33,7 @@ func Status(l gate.Line, now time.Time) string {
 		return underTest(l, now)
 	case l.State == gate.Landing:
 		return "Landing"
-	case l.State == gate.Landed && l.Landed != "":
+	case l.State == gate.Landed && l.Landed != "" && !l.Alarm && l.Left == "":
 		return oneLine("Landed as " + l.Landed.Short())
 	case l.State == gate.Landed || l.State == gate.Dropped:
 		return ended(l.State, l.Why)
