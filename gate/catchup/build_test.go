@@ -213,6 +213,22 @@ func TestMergeCommitsAreFlattened(t *testing.T) {
 	}
 }
 
+// A merge of base into a PR that changed a file which was there before: git must
+// still know what the two sides have in common when it looks at the merge.
+func TestPlainMergeIsNotFlattened(t *testing.T) {
+	w := newWorld(t)
+	f := files{"a": "a\n", "m": "m\n"}
+	root := w.commit("main", "root", f)
+	one := w.commit("pr", "one", f.with(files{"a": "b\n"}), root)
+	m1 := w.commit("main", "m1", f.with(files{"m": "n\n"}), root)
+	merge := w.commit("pr", "Merge main", f.with(files{"a": "b\n", "m": "n\n"}), one, m1)
+	tip := w.commit("main", "m2", f.with(files{"m": "o\n"}), m1)
+	w.fetch("main", "pr")
+	if res := w.build(Request{Base: tip, Head: merge}); len(res.Flattened) != 0 || len(res.Patches) != 1 || res.Commits != 1 {
+		t.Errorf("%+v", res)
+	}
+}
+
 func TestMergeAndSquash(t *testing.T) {
 	w := newWorld(t)
 	f := files{"a": "a\n"}

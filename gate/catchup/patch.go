@@ -36,7 +36,9 @@ func (c change) merge() bool { return len(c.parents) > 1 }
 //
 // A merge commit is compared with the merge that git would have made
 // (--remerge-diff); one that adds nothing has no part in an identity. An
-// octopus cannot be compared so and stands for itself.
+// octopus cannot be compared so and stands for itself. The log is asked newest
+// first, because git forgets the parents of each commit it has shown: with
+// --reverse it would no longer know what a later merge has in common.
 func (m *Mirror) changes(ctx context.Context, base, head gate.SHA) ([]change, error) {
 	if !base.Valid() || !head.Valid() {
 		return nil, fmt.Errorf("read the change %q..%q: %w", base, head, errNotID)
@@ -44,7 +46,7 @@ func (m *Mirror) changes(ctx context.Context, base, head gate.SHA) ([]change, er
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := m.dir.Stream(ctx, nil, w, "log", "--topo-order", "--reverse", "--format=%x01%H %P",
+		err := m.dir.Stream(ctx, nil, w, "log", "--topo-order", "--format=%x01%H %P",
 			"--patch", "--remerge-diff", "--full-index", "--no-renames", "--no-textconv", "--no-ext-diff",
 			"--no-color", "--diff-algorithm=myers", "--indent-heuristic", "--unified=3", "--inter-hunk-context=0",
 			"--src-prefix=a/", "--dst-prefix=b/", "--submodule=short", string(head), "^"+string(base), "--")
@@ -56,6 +58,7 @@ func (m *Mirror) changes(ctx context.Context, base, head gate.SHA) ([]change, er
 	if err := <-done; err != nil {
 		return nil, fmt.Errorf("read the change: %w", m.trouble(ctx, err, base, head))
 	}
+	slices.Reverse(list)
 	return list, perr
 }
 
