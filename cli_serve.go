@@ -20,6 +20,7 @@ import (
 	"mergegate/forge"
 	"mergegate/gate/retest"
 	"mergegate/internal/git"
+	"mergegate/internal/web"
 )
 
 // keepLogs is how long retest logs stay.
@@ -68,15 +69,11 @@ func serve(ctx context.Context, cfg *config.Config, forges map[string]forge.Forg
 		return fmt.Errorf("listen on %s: %w", cfg.Listen, err)
 	}
 	b := bot.New(cfg, forges, bot.Catchup, runner, runner, holder(), chance, runtime.NumCPU(), log)
-	web := &http.Server{
-		Handler:           b.Handler(version()),
-		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
-		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-	}
+	server := web.Server(b.Handler(version()), web.MaxConnections, log)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
-		if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("serve pages and webhooks: %w", err))
 		}
 	}()
@@ -85,7 +82,7 @@ func serve(ctx context.Context, cfg *config.Config, forges map[string]forge.Forg
 	err = b.Run(ctx)
 	down, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer done()
-	err = errors.Join(err, web.Shutdown(down))
+	err = errors.Join(err, server.Shutdown(down))
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		err = errors.Join(err, cause)
 	}

@@ -45,6 +45,7 @@ import (
 	"mergegate/gate/catchup"
 	"mergegate/gate/retest"
 	"mergegate/internal/git"
+	"mergegate/internal/web"
 )
 
 // StatusContext is the name of mergegate's commit status.
@@ -98,6 +99,7 @@ type Bot struct {
 	metrics *metrics
 	started time.Time
 	slots   chan struct{} // running retests
+	bodies  web.Bodies    // deliveries being read
 
 	mu      sync.Mutex
 	workers map[gate.Repo]*worker
@@ -110,7 +112,7 @@ type Bot struct {
 func New(cfg *config.Config, forges map[string]forge.Forge, open OpenMirror, runner Runner, logs Logs, holder string, chance func() uint64, retests int, log *slog.Logger) *Bot {
 	return &Bot{
 		cfg: cfg, forges: forges, open: open, runner: runner, logs: logs, log: log, holder: holder, chance: chance,
-		metrics: newMetrics(), started: time.Now(), slots: make(chan struct{}, retests),
+		metrics: newMetrics(), started: time.Now(), slots: make(chan struct{}, retests), bodies: web.Bodies{Each: maxDelivery, Total: maxDeliveries},
 		workers: map[gate.Repo]*worker{}, ready: map[string]error{},
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"mergegate/bot/config"
 	"mergegate/gate"
 	"mergegate/templates"
 )
@@ -31,12 +32,13 @@ type view struct {
 	at      time.Time
 	trouble *templates.Trouble
 	queues  []templates.BaseView
+	public  map[string]bool // bases whose pages are for everybody
 	prs     map[int]templates.PRPageView
 }
 
 // publish makes the snapshot.
 func (w *worker) publish() {
-	v := &view{repo: w.repo, at: time.Now(), prs: map[int]templates.PRPageView{}}
+	v := &view{repo: w.repo, at: time.Now(), prs: map[int]templates.PRPageView{}, public: map[string]bool{}}
 	v.trouble = w.failing.shown()
 	states := map[gate.State]int{}
 	var names []string
@@ -46,6 +48,7 @@ func (w *worker) publish() {
 	slices.Sort(names)
 	for _, base := range names {
 		q := w.queues[base]
+		v.public[base] = q.policy.Public
 		b := templates.BaseView{
 			Forge: w.repo.Forge, Repo: w.repo.String(), Base: base, Href: strings.TrimSuffix(w.info.CloneURL, ".git"),
 			Frozen: q.frozen, Trouble: v.trouble, Outcomes: q.ended,
@@ -115,11 +118,12 @@ func (b *Bot) Handler(version string) http.Handler {
 	get.HandleFunc("/r/{forge}/{owner}/{repo}/{base}", s.base)
 	get.HandleFunc("/p/{forge}/{owner}/{repo}/{number:[0-9]+}", s.pr)
 	get.HandleFunc("/log/{id:[a-z0-9]+}", s.log)
+	get.HandleFunc("/login", s.only(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusSeeOther) }))
 	get.HandleFunc("/api/queue", s.api)
 	get.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	get.HandleFunc("/readyz", s.ready)
-	get.Handle("/metrics", b.metrics.handler())
-	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.missing(w, "page") })
+	get.HandleFunc("/metrics", s.only(b.metrics.handler().ServeHTTP))
+	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.missing(w, r, "page") })
 	return secure(r)
 }
 
@@ -156,8 +160,14 @@ func (s *site) views() []*view {
 	return out
 }
 
-func (s *site) frame() templates.Frame {
-	return templates.Frame{Now: time.Now(), Version: s.version}
+func (s *site) frame(reader bool) templates.Frame {
+	f := templates.Frame{Now: time.Now()}
+	if reader {
+		f.Version = s.version
+	} else if s.b.cfg.Pages.Auth == config.PagesToken {
+		f.Login = "/login"
+	}
+	return f
 }
 
 func html(w http.ResponseWriter) http.ResponseWriter {
@@ -165,9 +175,9 @@ func html(w http.ResponseWriter) http.ResponseWriter {
 	return w
 }
 
-func (s *site) missing(w http.ResponseWriter, what string) {
+func (s *site) missing(w http.ResponseWriter, r *http.Request, what string) {
 	html(w).WriteHeader(http.StatusNotFound)
-	s.said(templates.NotFound(w, s.frame(), what))
+	s.said(templates.NotFound(w, s.frame(s.reader(r)), what))
 }
 
 // said notes a reader that went away before the page was written.
@@ -177,13 +187,14 @@ func (s *site) said(err error) {
 	}
 }
 
-func (s *site) overview(w http.ResponseWriter, _ *http.Request) {
-	page := templates.OverviewView{Frame: s.frame()}
+func (s *site) overview(w http.ResponseWriter, r *http.Request) {
+	all := s.reader(r)
+	page := templates.OverviewView{Frame: s.frame(all)}
 	for _, v := range s.views() {
-		if len(v.queues) == 0 && v.trouble != nil {
+		if all && len(v.queues) == 0 && v.trouble != nil {
 			page.Queues = append(page.Queues, templates.QueueSummary{Forge: v.repo.Forge, Repo: v.repo.String(), Trouble: v.trouble})
 		}
-		for _, q := range v.queues {
+		for _, q := range v.shown(all) {
 			row := templates.QueueSummary{
 				Forge: q.Forge, Repo: q.Repo, Base: q.Base, Length: len(q.Rows), Holder: q.Holder,
 				Href:   s.b.worker(v.repo).queueURL(q.Base),
@@ -195,7 +206,25 @@ func (s *site) overview(w http.ResponseWriter, _ *http.Request) {
 			page.Queues = append(page.Queues, row)
 		}
 	}
+	if !all && len(page.Queues) == 0 {
+		s.deny(w)
+		return
+	}
 	s.said(templates.Overview(html(w), page))
+}
+
+// shown are the queues that a reader, or else a stranger, may see.
+func (v *view) shown(all bool) []templates.BaseView {
+	if all {
+		return v.queues
+	}
+	var public []templates.BaseView
+	for _, q := range v.queues {
+		if v.public[q.Base] {
+			public = append(public, forStranger(q))
+		}
+	}
+	return public
 }
 
 func (s *site) style(w http.ResponseWriter, _ *http.Request) {
@@ -223,36 +252,49 @@ func (s *site) find(r *http.Request) *view {
 }
 
 func (s *site) base(w http.ResponseWriter, r *http.Request) {
-	base := unescape(mux.Vars(r)["base"])
+	base, all := unescape(mux.Vars(r)["base"]), s.reader(r)
 	if v := s.find(r); v != nil {
-		for _, q := range v.queues {
+		for _, q := range v.shown(all) {
 			if q.Base == base {
-				q.Frame = s.frame()
+				q.Frame = s.frame(all)
 				s.said(templates.Base(html(w), q))
 				return
 			}
 		}
 	}
-	s.missing(w, "queue")
+	if !all {
+		s.deny(w)
+		return
+	}
+	s.missing(w, r, "queue")
 }
 
 func (s *site) pr(w http.ResponseWriter, r *http.Request) {
 	n, err := strconv.Atoi(mux.Vars(r)["number"])
+	all := s.reader(r)
 	if v := s.find(r); v != nil && err == nil {
-		if page, ok := v.prs[n]; ok {
-			page.Frame = s.frame()
+		if page, ok := v.prs[n]; ok && (all || v.public[page.Base]) {
+			page.Frame = s.frame(all)
 			s.said(templates.PRPage(html(w), page))
 			return
 		}
 	}
-	s.missing(w, "pull request")
+	if !all {
+		s.deny(w)
+		return
+	}
+	s.missing(w, r, "pull request")
 }
 
 func (s *site) log(w http.ResponseWriter, r *http.Request) {
-	id := mux.Vars(r)["id"]
+	id, all := mux.Vars(r)["id"], s.reader(r)
+	if !all && !s.publicLog(id) {
+		s.deny(w)
+		return
+	}
 	f, err := s.b.logs.OpenLog(id)
 	if errors.Is(err, fs.ErrNotExist) {
-		s.missing(w, "log")
+		s.missing(w, r, "log")
 		return
 	}
 	if err != nil {
@@ -274,18 +316,23 @@ func (s *site) log(w http.ResponseWriter, r *http.Request) {
 		s.said(err)
 		return
 	}
-	page := templates.LogView{Frame: s.frame(), Title: "Retest " + id, RawHref: "/log/" + id + "?raw", Text: text}
+	page := templates.LogView{Frame: s.frame(all), Title: "Retest " + id, RawHref: "/log/" + id + "?raw", Text: text}
 	s.said(templates.Log(html(w), page))
 }
 
 // ready is 200 once every forge has answered, and as long as the last attempt to
 // reach each of them went well.
-func (s *site) ready(w http.ResponseWriter, _ *http.Request) {
+func (s *site) ready(w http.ResponseWriter, r *http.Request) {
+	all := s.reader(r)
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
 	for _, c := range s.b.cfg.Forges {
 		if err, tried := s.b.ready[c.Name]; !tried || err != nil {
-			http.Error(w, fmt.Sprintf("forge %s: not reached", c.Name), http.StatusServiceUnavailable)
+			why := "a forge was not reached"
+			if all {
+				why = fmt.Sprintf("forge %s: not reached", c.Name)
+			}
+			http.Error(w, why, http.StatusServiceUnavailable)
 			return
 		}
 	}
@@ -315,10 +362,10 @@ type apiRequest struct {
 	Status    string    `json:"status"`
 }
 
-func (s *site) api(w http.ResponseWriter, _ *http.Request) {
-	out := []apiQueue{}
+func (s *site) api(w http.ResponseWriter, r *http.Request) {
+	out, all := []apiQueue{}, s.reader(r)
 	for _, v := range s.views() {
-		for _, q := range v.queues {
+		for _, q := range v.shown(all) {
 			a := apiQueue{Forge: q.Forge, Repo: q.Repo, Base: q.Base, Holder: q.Holder, Frozen: q.Frozen, Requests: []apiRequest{}}
 			if q.Trouble != nil {
 				a.Trouble = q.Trouble.Error
@@ -331,6 +378,10 @@ func (s *site) api(w http.ResponseWriter, _ *http.Request) {
 			}
 			out = append(out, a)
 		}
+	}
+	if !all && len(out) == 0 {
+		s.deny(w)
+		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	s.said(json.NewEncoder(w).Encode(out))

@@ -35,6 +35,7 @@ type Policy struct {
 	Queue      QueuePolicy
 	Attempts   int // retry.attempts: per head, then it needs a person
 	Comments   Talk
+	Public     bool // pages and logs of the queue are for everybody; gate does not care
 }
 
 // Trigger says what counts as asking for a PR to land.

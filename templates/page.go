@@ -13,6 +13,7 @@ import (
 type Frame struct {
 	Now     time.Time // when the facts on the page were read
 	Version string    // of mergegate; may be empty
+	Login   string    // where a stranger can become a reader; may be empty
 }
 
 // Trouble is an error that keeps a queue from being worked on.
@@ -128,6 +129,15 @@ func NotFound(w io.Writer, f Frame, what string) error {
 		Frame
 		What string
 	}{f, what})
+}
+
+// Denied writes the page for somebody who may not see what was asked for. why says
+// how they could.
+func Denied(w io.Writer, f Frame, why string) error {
+	return write(w, "denied.html.tmpl", struct {
+		Frame
+		Why string
+	}{f, why})
 }
 
 // StyleCSS is the one style sheet, to be served as /style.css.

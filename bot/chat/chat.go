@@ -26,7 +26,7 @@
 //
 // A line that begins as a command and does not parse executes nothing: it yields a
 // Command with Err set, for the bot to answer. "/merge this when you can" is such a
-// mistake, not a request.
+// mistake, not a request. A comment longer than 64 KiB has no commands.
 //
 // The package decides nothing else: who may command, on which pull request, and
 // whether the comment is new, is the bot's business. It keeps no state; Parse may
@@ -48,6 +48,9 @@ import (
 
 // MaxReason is how many characters the reason of a freeze may have.
 const MaxReason = 200
+
+// maxComment is how long a comment is looked through. GitHub allows no longer one.
+const maxComment = 64 << 10
 
 // Command is one command line.
 type Command struct {
@@ -78,7 +81,7 @@ var command = regexp.MustCompile(`(?i)^/merge(?:[ \t]+|$)`)
 // Parse lists the commands of a comment in the order they are written, including
 // the mistaken ones. It never fails.
 func Parse(markdown string) []Command {
-	if !strings.Contains(strings.ToLower(markdown), "/merge") {
+	if len(markdown) > maxComment || !strings.Contains(strings.ToLower(markdown), "/merge") {
 		return nil // nearly every comment; not worth a parse
 	}
 	source := []byte(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(markdown))

@@ -25,6 +25,13 @@ import (
 	"mergegate/gate"
 )
 
+// The values of pages.auth.
+const (
+	PagesNone  = "none"
+	PagesToken = "token"
+	PagesProxy = "proxy"
+)
+
 // maxFile is the size limit of both files.
 const maxFile = 1 << 20
 
@@ -35,6 +42,7 @@ type Config struct {
 	ExternalURL string      `yaml:"external_url"`
 	DataDir     string      `yaml:"data_dir"`
 	Log         Log         `yaml:"log"`
+	Pages       Pages       `yaml:"pages"`
 	Forges      []Forge     `yaml:"forges"`
 	Defaults    gate.Policy // key "defaults"; see policy.go
 	Lease       Lease       `yaml:"lease"`
@@ -45,6 +53,17 @@ type Config struct {
 type Log struct {
 	Level  string `yaml:"level"`
 	Format string `yaml:"format"`
+}
+
+// Pages says who may read the pages of repositories that are not public, the JSON
+// view and the metrics. Auth is "none" (whoever sits at this machine), "token" (who
+// knows it) or "proxy" (whom the proxy names).
+type Pages struct {
+	Auth      string   `yaml:"auth"`
+	TokenFile string   `yaml:"token_file"`
+	TokenEnv  string   `yaml:"token_env"`
+	Header    string   `yaml:"header"`  // the proxy puts the reader's name in it
+	Proxies   []string `yaml:"proxies"` // networks that the proxy speaks from
 }
 
 // Lease is how replicas share the work. Store is "comment" or "ref".
@@ -69,6 +88,7 @@ func Default() Config {
 		ExternalURL: "http://127.0.0.1:8080",
 		DataDir:     "./data",
 		Log:         Log{Level: "info", Format: "text"},
+		Pages:       Pages{Auth: PagesNone, Header: "X-Forwarded-User", Proxies: []string{"127.0.0.1/32", "::1/128"}},
 		Defaults:    defaultPolicy(),
 		Lease:       Lease{Store: "comment", TTL: 2 * time.Minute, Renew: 30 * time.Second, Settle: time.Second},
 		Poll:        Poll{Active: 15 * time.Second, Idle: 5 * time.Minute},
@@ -116,6 +136,7 @@ func (c *Config) resolve(folder string) {
 		}
 	}
 	abs(&c.DataDir)
+	abs(&c.Pages.TokenFile)
 	c.ExternalURL = strings.TrimRight(c.ExternalURL, "/")
 	for i := range c.Forges {
 		f := &c.Forges[i]
@@ -136,6 +157,10 @@ func (c *Config) CheckSecrets() error {
 	for _, f := range c.Forges {
 		_, webhook := f.WebhookSecret()
 		errs = append(errs, f.CheckAccount(), webhook)
+	}
+	if c.Pages.Auth == PagesToken {
+		_, err := c.Pages.Token()
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -26,6 +26,7 @@ type rawPolicy struct {
 	Queue      rawQueue     `yaml:"queue"`
 	Retry      rawRetry     `yaml:"retry"`
 	Comments   gate.Talk    `yaml:"comments"`
+	Public     bool         `yaml:"public"`
 }
 
 type rawTrigger struct {
@@ -106,7 +107,7 @@ func fromPolicy(p gate.Policy) rawPolicy {
 		Enabled: p.Enabled, DryRun: p.DryRun, Branches: slices.Clone(p.Branches),
 		Trigger: rawTrigger(p.Trigger), Require: rawRequire(p.Require), CatchUp: p.CatchUp,
 		Retest: rawRetest(p.Retest), Land: rawLand(p.Land), LeaseLabel: p.LeaseLabel,
-		Queue: rawQueue(p.Queue), Retry: rawRetry{Attempts: p.Attempts}, Comments: p.Comments,
+		Queue: rawQueue(p.Queue), Retry: rawRetry{Attempts: p.Attempts}, Comments: p.Comments, Public: p.Public,
 	}
 	r.Require.BlockLabels = slices.Clone(p.Require.BlockLabels)
 	r.Retest.Checks = slices.Clone(p.Retest.Checks)
@@ -119,6 +120,6 @@ func (r rawPolicy) policy() gate.Policy {
 		Enabled: r.Enabled, DryRun: r.DryRun, Branches: r.Branches,
 		Trigger: gate.Trigger(r.Trigger), Require: gate.Require(r.Require), CatchUp: r.CatchUp,
 		Retest: gate.RetestPolicy(r.Retest), Land: gate.LandPolicy(r.Land), LeaseLabel: r.LeaseLabel,
-		Queue: gate.QueuePolicy(r.Queue), Attempts: r.Retry.Attempts, Comments: r.Comments,
+		Queue: gate.QueuePolicy(r.Queue), Attempts: r.Retry.Attempts, Comments: r.Comments, Public: r.Public,
 	}
 }

@@ -47,6 +47,22 @@ func (f Forge) WebhookSecret() ([]byte, error) {
 	return secret, nil
 }
 
+// minPagesToken is the shortest token that pages accept: it can be guessed at over
+// the network.
+const minPagesToken = 16
+
+// Token reads the token that readers of the pages show. Like Forge.Token.
+func (p Pages) Token() ([]byte, error) {
+	secret, err := readSecret(p.TokenFile, p.TokenEnv)
+	if err == nil && len(secret) < minPagesToken {
+		err = fmt.Errorf("it is shorter than %d characters. Make a random one", minPagesToken)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("token of the pages: %w", err)
+	}
+	return secret, nil
+}
+
 // Key is the key that authenticates mergegate's own comments: 32 bytes, by
 // HKDF-SHA256 (RFC 5869) from the webhook secret, so that replicas with the
 // same configuration share it. It changes when the webhook secret does.

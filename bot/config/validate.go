@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -31,6 +32,8 @@ func (d *document) checkConfig(c *Config) {
 	oneOf(d, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(d, "log.format", c.Log.Format, "text", "json")
 
+	d.checkPages(c.Pages)
+
 	oneOf(d, "lease.store", c.Lease.Store, "comment", "ref")
 	d.atLeast("lease.ttl", c.Lease.TTL, 10*time.Second)
 	d.atLeast("lease.renew", c.Lease.Renew, time.Second)
@@ -56,6 +59,30 @@ func (d *document) checkConfig(c *Config) {
 		}
 		seen[f.Name] = true
 		d.checkForge(key, f)
+	}
+}
+
+// headerName is what a field of an HTTP header may be called.
+var headerName = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
+
+func (d *document) checkPages(p Pages) {
+	oneOf(d, "pages.auth", p.Auth, PagesNone, PagesToken, PagesProxy)
+	switch {
+	case p.Auth == PagesToken:
+		d.checkSecret("pages", "token", p.TokenFile, p.TokenEnv)
+	case p.TokenFile != "" || p.TokenEnv != "":
+		d.wrong("pages.auth", "Set auth: token", "a token is given and not used")
+	}
+	if !headerName.MatchString(p.Header) {
+		d.wrong("pages.header", "Name the field in which the proxy puts the reader's name", "%q is not a name of a header", p.Header)
+	}
+	if p.Auth == PagesProxy && len(p.Proxies) == 0 {
+		d.wrong("pages.proxies", "List the addresses of the proxy", "nobody would be believed")
+	}
+	for i, n := range p.Proxies {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			d.wrong(fmt.Sprintf("pages.proxies[%d]", i), "Write it like 127.0.0.1/32 or 10.0.0.0/8", "%q is not a network", n)
+		}
 	}
 }
 

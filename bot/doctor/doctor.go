@@ -120,11 +120,32 @@ func (d *Doctor) checkMachine(ctx context.Context, r *report) {
 	} else {
 		r.add(OK, subject, "data_dir "+d.Config.DataDir+" can be written", "")
 	}
+	d.checkPages(r)
 	for _, f := range d.Config.Forges {
 		if loopback(d.Config.ExternalURL) && !loopback(f.URL) {
 			r.add(Warn, subject, fmt.Sprintf("external_url %s means this machine, but %s is elsewhere", d.Config.ExternalURL, f.URL), "set external_url to where the forge and people reach mergegate")
 			break
 		}
+	}
+}
+
+// checkPages says who can read the pages.
+func (d *Doctor) checkPages(r *report) {
+	const subject = "machine"
+	pages := d.Config.Pages
+	switch {
+	case pages.Auth == config.PagesToken:
+		if _, err := pages.Token(); err != nil {
+			r.add(Fail, subject, err.Error(), "make one with: openssl rand -hex 32")
+			return
+		}
+		r.add(OK, subject, "pages are for those who know the token", "")
+	case pages.Auth == config.PagesProxy:
+		r.add(OK, subject, fmt.Sprintf("pages are for whom the proxy at %s names in %s; it must take out what others put there", strings.Join(pages.Proxies, ", "), pages.Header), "")
+	case loopback(d.Config.ExternalURL):
+		r.add(OK, subject, "pages are for this machine only", "")
+	default:
+		r.add(Warn, subject, "pages.auth is none and external_url is elsewhere: only queues with public: true are shown", "set pages.auth to token or proxy")
 	}
 }
 
