@@ -135,7 +135,7 @@ func (b *Bot) Run(ctx context.Context) error {
 // looks again from time to time for new ones behind a pattern like "acme/*".
 func (b *Bot) discover(ctx context.Context, conf config.Forge, wg *sync.WaitGroup) {
 	f := b.forges[conf.Name]
-	failures := 0
+	failures, asked := 0, false
 	for ctx.Err() == nil {
 		repos, err := conf.Expand(ctx, f.Repos)
 		for _, r := range repos {
@@ -150,7 +150,37 @@ func (b *Bot) discover(ctx context.Context, conf config.Forge, wg *sync.WaitGrou
 		} else {
 			failures = 0
 		}
+		if again, ok := f.(redeliverer); ok && !asked && err == nil { // not before there is somebody to hear them
+			asked = true
+			wg.Go(func() { b.missed(ctx, conf.Name, again) })
+		}
 		pause(ctx, wait)
+	}
+}
+
+// redeliverer is a forge that does not try a delivery twice, but does when it is
+// asked to: GitHub.
+type redeliverer interface {
+	// Redeliver asks for the deliveries since a time that did not reach us, and
+	// says how many. It may be repeated.
+	Redeliver(ctx context.Context, since time.Time) (int, error)
+}
+
+// keptDeliveries is how far back deliveries are asked for: GitHub forgets them
+// after three days.
+const keptDeliveries = 3 * 24 * time.Hour
+
+// missed asks for the deliveries that came while nobody was listening. Polling sees
+// everything but pressed buttons anyway, so after some failures it gives up.
+func (b *Bot) missed(ctx context.Context, name string, f redeliverer) {
+	for try := 1; try <= 6 && ctx.Err() == nil; try++ {
+		n, err := f.Redeliver(ctx, time.Now().Add(-keptDeliveries))
+		if err == nil {
+			b.log.Info("asked for missed deliveries again", "forge", name, "count", n)
+			return
+		}
+		b.log.Warn("ask for missed deliveries", "forge", name, "err", err, "again_in", backoff(try))
+		pause(ctx, backoff(try))
 	}
 }
 

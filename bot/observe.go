@@ -260,7 +260,7 @@ func (w *worker) due(q *queue) bool {
 // signature is what a round at rest depends on, as text.
 func (w *worker) signature(q *queue) string {
 	var b strings.Builder
-	fmt.Fprintln(&b, q.tip, q.badRules, q.frozen, w.methods(q), q.branch.RequiredApprovals, q.branch.RequiredChecks)
+	fmt.Fprintln(&b, q.tip, q.gone, q.branch.Refused, q.badRules, q.frozen, w.methods(q), q.branch.RequiredApprovals, q.branch.RequiredChecks)
 	for _, p := range w.mine(q) {
 		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, p.landed, len(p.commands), len(p.pressed), p.reviews)
 	}
@@ -478,7 +478,7 @@ func (w *worker) methods(q *queue) []gate.Method {
 // input puts together what gate decides on.
 func (w *worker) input(q *queue, done []gate.Outcome) gate.Input {
 	in := gate.Input{
-		Now: time.Now(), Base: q.base, Tip: q.tip, Policy: q.policy, PolicyErr: q.badRules,
+		Now: time.Now(), Base: q.base, Tip: q.tip, Gone: q.gone, Refused: q.branch.Refused, Policy: q.policy, PolicyErr: q.badRules,
 		Methods: w.methods(q), Own: StatusContext, Checks: q.branch.RequiredChecks, Frozen: q.frozen, CI: q.ci, Done: done,
 		Unsandboxed: w.b.runner.Sandbox().Weak(),
 	}

@@ -78,6 +78,7 @@ type queue struct {
 	left     bool // there is a lease that is not ours
 
 	tip      gate.SHA
+	gone     bool // the branch is not there
 	policy   gate.Policy
 	policyOf gate.SHA // the commit the policy was read from
 	badRules string   // why it could not be

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mergegate/bot/config"
+	"mergegate/forge"
 	"mergegate/gate"
 	"mergegate/gate/catchup"
 )
@@ -68,7 +69,7 @@ func (w *worker) refresh(ctx context.Context, q *queue) error {
 			return err
 		}
 	}
-	if time.Since(q.branchAt) > settingsFor {
+	if time.Since(q.branchAt) > settingsFor && !q.gone {
 		b, err := w.forge.Branch(ctx, w.repo, q.base)
 		if err != nil {
 			return fmt.Errorf("read the branch: %w", err)
@@ -109,8 +110,13 @@ func (w *worker) remote(at string) catchup.Remote {
 // built on.
 func (w *worker) rules(ctx context.Context, q *queue) error {
 	tip := w.listedTip(q.base)
+	q.gone = false
 	if tip == "" {
 		b, err := w.forge.Branch(ctx, w.repo, q.base)
+		if errors.Is(err, forge.ErrNotFound) {
+			q.gone, q.tip, q.branchAt = true, "", time.Time{}
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("read the branch: %w", err)
 		}

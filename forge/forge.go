@@ -68,6 +68,7 @@ type Repository struct {
 	HasIssues     bool
 	Role          gate.Role     // the bot's own
 	Methods       []gate.Method // allowed by the repository's settings; never contains Auto
+	Lacks         []string      // permissions that an App should have here and has not, for people: "Contents: write"
 }
 
 // Branch is a branch's tip and what its protection tells a writer. Fields the
@@ -81,6 +82,9 @@ type Branch struct {
 	RequiredChecks    []string // globs
 	DismissStale      bool     // a push to a PR's branch may dismiss its approvals
 	BlockOutdated     bool     // the forge itself refuses to merge a head that is behind
+	// Refused says what of the branch makes it none for mergegate, for people; "" for
+	// nothing: "GitHub's own merge queue is on for main".
+	Refused string
 	// Forbidden are methods that the repository allows and this branch's rules refuse to the bot.
 	Forbidden []gate.Method
 }

@@ -70,6 +70,8 @@ type Input struct {
 	Now       time.Time
 	Base      string // branch
 	Tip       SHA
+	Gone      bool   // the branch is not there: deleted, or renamed
+	Refused   string // what of the branch makes it none for mergegate; "" for nothing
 	Policy    Policy
 	PolicyErr string // why the policy of the base commit could not be read; nothing moves until it can
 	Methods   []Method

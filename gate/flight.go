@@ -74,7 +74,7 @@ func (s *step) end() {
 
 // pick takes the first of the queue. A frozen queue picks nobody.
 func (s *step) pick() {
-	if s.frozen != nil || s.in.PolicyErr != "" {
+	if s.frozen != nil || s.in.PolicyErr != "" || s.in.Gone || s.in.Refused != "" {
 		return
 	}
 	var queued []Facts

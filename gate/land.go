@@ -61,6 +61,10 @@ func (f *Flight) lands() SHA {
 // the forge's answer only says why it did not.
 func (s *step) inspect(e *entry) {
 	f := s.flight
+	if s.in.Gone {
+		s.ends(e, fmt.Sprintf("the branch %s is gone, so nobody can say whether it landed as %s", s.in.Base, f.Candidate.Short()))
+		return
+	}
 	if o, _ := s.answer(f.landing()); o.Result == Denied {
 		f.Denied = "The forge refuses to merge: " + o.Why
 	}

@@ -81,6 +81,7 @@ func (l *law) mayLand(w *world, in gate.Input, q gate.Queue, a gate.Land, confir
 		{w.policy.DryRun, "dry run"},
 		{in.Frozen != nil, "the queue is frozen"},
 		{in.PolicyErr != "", "the policy is unknown"},
+		{in.Gone || in.Refused != "", "the branch is gone or not ours"},
 		{!pr.Open || pr.Merged || pr.Draft || pr.Base != baseName, "the PR is not there to land"},
 		{pr.Head != a.Head, "the head is another one"},
 		{!pr.Has(w.policy.Trigger.Label), "nobody asks for it any more"},

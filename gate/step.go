@@ -374,6 +374,12 @@ func (s *step) admit(e *entry) {
 	case e.PR.Base != r.Request.Base:
 		s.drop(e, fmt.Sprintf("the PR was retargeted from %s to %s", r.Request.Base, e.PR.Base))
 		return
+	case s.in.Gone:
+		s.drop(e, fmt.Sprintf("the branch %s is gone: deleted, or renamed. Retarget the PR and ask again", s.in.Base))
+		return
+	case s.in.Refused != "":
+		s.move(e, Waiting, "not possible here: "+s.in.Refused, fmt.Sprintf("a maintainer to end this, or to leave %s out of branches: %s", s.in.Base, s.in.Refused))
+		return
 	case s.in.PolicyErr != "":
 		s.move(e, Waiting, "the policy cannot be read", "a maintainer to mend .mergegate.yaml on "+s.in.Base+": "+s.in.PolicyErr)
 		return

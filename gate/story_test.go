@@ -213,6 +213,10 @@ func (w *world) set(key, value string) {
 		p.Attempts = n
 	case "method":
 		p.Land.Method = gate.Method(value)
+	case "gone":
+		w.gone = value == "true"
+	case "refused":
+		w.refused = value
 	case "broken":
 		w.policyErr = value
 	case "verdict":

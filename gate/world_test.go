@@ -27,6 +27,8 @@ type world struct {
 	people    map[string]*person
 	policy    gate.Policy
 	policyErr string
+	gone      bool   // main is
+	refused   string // what makes main none for us
 	methods   []gate.Method
 	required  []string // checks that the branch's protection asks for
 	frozen    *gate.Freeze
@@ -308,7 +310,7 @@ func (w *world) input() gate.Input {
 	}
 	in := gate.Input{
 		Now: w.now, Base: baseName, Tip: w.seen.tip, Policy: w.policy, PolicyErr: w.policyErr, Methods: w.methods,
-		Own: "mergegate", Checks: w.required, Frozen: w.frozen, Done: w.done,
+		Gone: w.gone, Refused: w.refused, Own: "mergegate", Checks: w.required, Frozen: w.frozen, Done: w.done,
 	}
 	for _, n := range slices.Sorted(maps.Keys(w.prs)) {
 		p := w.prs[n]

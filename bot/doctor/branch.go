@@ -129,8 +129,12 @@ func (s site) checkBranch(ctx context.Context, r *report, b base, info forge.Rep
 		r.add(Fail, name, err.Error(), "try again; the forge may be busy")
 		return
 	}
-	checkMethod(r, b, info, branch)
-	checkProtection(r, b, branch, s.me)
+	if branch.Refused != "" {
+		r.add(Fail, name, "nothing can land: "+branch.Refused, "switch it off, or leave "+b.name+" out of branches in "+config.PolicyFile)
+		return
+	}
+	s.checkMethod(r, b, info, branch)
+	s.checkProtection(r, b, branch)
 }
 
 func checkRetest(r *report, b base, sandbox Sandbox) {
@@ -153,13 +157,14 @@ func checkRetest(r *report, b base, sandbox Sandbox) {
 }
 
 // checkMethod says how changes land, and what would make that stronger.
-func checkMethod(r *report, b base, info forge.Repository, branch forge.Branch) {
+func (s site) checkMethod(r *report, b base, info forge.Repository, branch forge.Branch) {
 	p, name := b.policy, b.subject()
-	method := gate.Strongest(p.Land.Method, p.CatchUp, info.Methods)
+	methods := slices.DeleteFunc(slices.Clone(info.Methods), func(m gate.Method) bool { return slices.Contains(branch.Forbidden, m) })
+	method := gate.Strongest(p.Land.Method, p.CatchUp, methods)
 	switch {
 	case method == "":
 		var allowed []string
-		for _, m := range info.Methods {
+		for _, m := range methods {
 			allowed = append(allowed, string(m))
 		}
 		r.add(Fail, name, fmt.Sprintf("land.method %s with catch_up %s fits none of the allowed ways to merge (%s)", p.Land.Method, p.CatchUp, strings.Join(allowed, ", ")), "allow one in the repository's settings, or change the policy")
@@ -170,7 +175,7 @@ func checkMethod(r *report, b base, info forge.Repository, branch forge.Branch) 
 	case branch.BlockOutdated:
 		r.add(OK, name, fmt.Sprintf("lands by %s, and the forge refuses heads that are behind", method), "")
 	case slices.Contains([]gate.Method{gate.Rebase, gate.Merge}, method) && p.Land.Method == gate.Auto && p.CatchUp != gate.CatchUpCandidate:
-		r.add(Warn, name, fmt.Sprintf("lands by %s; if somebody else pushes in that very moment the forge combines untested, and the queue freezes", method), "run mergegate setup to allow fast-forward-only, or switch on \"block on outdated branch\"")
+		r.add(Warn, name, fmt.Sprintf("lands by %s; if somebody else pushes in that very moment the forge combines untested, and the queue freezes", method), s.words().stronger)
 	default:
 		r.add(Warn, name, fmt.Sprintf("lands by %s; if somebody else pushes in that very moment the forge combines untested, and the queue freezes", method), "let only mergegate merge, or use land.method auto with catch_up rebase")
 	}
@@ -178,8 +183,8 @@ func checkMethod(r *report, b base, info forge.Repository, branch forge.Branch) 
 
 // checkProtection says whether people can get past the queue, and whether the
 // forge's rules stand in the bot's way.
-func checkProtection(r *report, b base, branch forge.Branch, me gate.User) {
-	p, name := b.policy, b.subject()
+func (s site) checkProtection(r *report, b base, branch forge.Branch) {
+	p, name, me := b.policy, b.subject(), s.me
 	if !branch.Protected {
 		r.add(Warn, name, "not protected: everybody who can write can push past the queue", fmt.Sprintf("protect it: no direct pushes, and require the status check %q", bot.StatusContext))
 		return
@@ -189,7 +194,7 @@ func checkProtection(r *report, b base, branch forge.Branch, me gate.User) {
 		hidden = " (parts of the protection are hidden from " + me.Login + ")"
 	}
 	if !branch.CanMerge {
-		r.add(Fail, name, me.Login+" may not merge into it"+hidden, "add "+me.Login+" to those who may merge in the branch's protection")
+		r.add(Fail, name, me.Login+" may not merge into it"+hidden, s.words().merge)
 	}
 	if slices.ContainsFunc(branch.RequiredChecks, func(pattern string) bool { return gate.Match(pattern, bot.StatusContext) }) {
 		r.add(OK, name, fmt.Sprintf("protected, and requires the status check %q%s", bot.StatusContext, hidden), "")

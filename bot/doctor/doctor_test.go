@@ -278,3 +278,54 @@ func TestAppNeedsNoToken(t *testing.T) {
 		t.Errorf("without the key: %v, %v", fine, bad)
 	}
 }
+
+// An App has permissions and installations, not scopes and collaborators, and what
+// check says to do can be done in an App's settings.
+func TestAppWords(t *testing.T) {
+	app := func(t *testing.T) (*Doctor, *fake) {
+		d, f := healthy(t)
+		conf := &d.Config.Forges[0]
+		conf.Type, conf.AppID, conf.TokenFile, conf.PrivateKeyFile = "github", 7, "", filepath.Join(t.TempDir(), "app.pem")
+		fill(conf.PrivateKeyFile, "key", 0o600)
+		return d, f
+	}
+	d, _ := app(t)
+	all, bad, fine := check(t, d)
+	for _, want := range []string{"ok    work: the App acts as bot", "ok    work acme/widgets: the App is installed, with all permissions it needs"} {
+		if !slices.Contains(all, want) || !fine || len(bad) > 0 {
+			t.Errorf("fine %v, bad %v, want %q in\n%s", fine, bad, want, strings.Join(all, "\n"))
+		}
+	}
+	for name, tc := range map[string]struct {
+		spoil func(d *Doctor, f *fake)
+		want  string
+		warn  bool // the check still passes
+	}{
+		"key":           {func(_ *Doctor, f *fake) { f.badUser = errDown }, "fail  work: the App 7 does not work: dial tcp: connection refused — check app_id, private_key_file and this machine's clock, and that the App is installed somewhere", false},
+		"not installed": {func(d *Doctor, _ *fake) { d.Config.Forges[0].Repos = []string{"acme/gone"} }, "fail  work acme/gone: not there, or hidden from bot — check the name, and install the App there", false},
+		"permission": {func(_ *Doctor, f *fake) {
+			f.info.Role, f.info.Lacks = gate.RoleRead, []string{"Issues: write", "Checks: write"}
+		},
+			"fail  work acme/widgets: the App's installation lacks Issues: write, Checks: write — give the App these permissions on its settings page, then let each account", false},
+		"less":         {func(_ *Doctor, f *fake) { f.info.Lacks = []string{"Checks: write"} }, "warn  work acme/widgets: the App is installed, but lacks Checks: write: it works, with less — give the App these permissions", true},
+		"may not push": {func(_ *Doctor, f *fake) { f.branch.CanMerge = false }, "bot may not merge into it — add the App to those who may push in the branch's protection", false},
+		"by merge":     {func(_ *Doctor, f *fake) { f.branch.Forbidden = []gate.Method{gate.FastForward} }, "main: lands by merge; if somebody else pushes in that very moment the forge combines untested, and the queue freezes — let the App bypass the rule", true},
+		"events":       {func(_ *Doctor, f *fake) { f.hooks[0].Events = nil }, "the webhook does not tell about pull_request, push; it works without, but waits up to 15s (5m0s while idle) for news — tick them on the App's settings page", true},
+		"own queue":    {func(_ *Doctor, f *fake) { f.branch.Refused = "GitHub's own merge queue is on for main" }, "fail  work acme/widgets main: nothing can land: GitHub's own merge queue is on for main — switch it off, or leave main out of branches in .mergegate.yaml", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, f := app(t)
+			tc.spoil(d, f)
+			_, bad, fine := check(t, d)
+			text := strings.Join(bad, "\n")
+			if !strings.Contains(text, tc.want) || fine != tc.warn {
+				t.Errorf("fine %v, got:\n%s\nwant, in it:\n%s", fine, text, tc.want)
+			}
+			for _, word := range []string{"collaborator", "scope", "token"} {
+				if strings.Contains(text, word) {
+					t.Errorf("an App has no %s:\n%s", word, text)
+				}
+			}
+		})
+	}
+}

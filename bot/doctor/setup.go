@@ -129,7 +129,7 @@ func (w work) setUpLabel(ctx context.Context, label string) {
 	n, err := w.Labels(ctx, w.repo, label)
 	switch {
 	case err != nil:
-		w.add(Fail, subject(w.repo), fmt.Sprintf("look for the label %q: %v", label, err), "give the token the scope write:issue")
+		w.add(Fail, subject(w.repo), fmt.Sprintf("look for the label %q: %v", label, err), w.words().issues)
 	case n > 1:
 		w.add(Fail, subject(w.repo), fmt.Sprintf("%d labels are called %q", n, label), "delete all but one")
 	case n == 1:
@@ -151,9 +151,9 @@ func (w work) setUpIssue(ctx context.Context, info forge.Repository, label strin
 	case err == nil:
 		w.fine(fmt.Sprintf("queue issue #%d", n))
 	case !errors.Is(err, forge.ErrNotFound):
-		w.add(Fail, subject(w.repo), fmt.Sprintf("look for the queue issue: %v", err), "give the token the scope write:issue")
+		w.add(Fail, subject(w.repo), fmt.Sprintf("look for the queue issue: %v", err), w.words().issues)
 	default:
-		w.do("create the queue issue", "give the token the scope write:issue", Fail, func() error {
+		w.do("create the queue issue", w.words().issues, Fail, func() error {
 			_, err := bot.CreateQueueIssue(ctx, w.Forge, w.repo, w.me, label)
 			return err
 		})

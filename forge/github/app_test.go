@@ -187,16 +187,19 @@ func TestMissingPermission(t *testing.T) {
 	for _, tt := range []struct {
 		scope, level string
 		want         gate.Role
+		lacks        string
 	}{
-		{"administration", "read", gate.RoleWrite},
-		{"contents", "read", gate.RoleRead},
-		{"contents", "write", gate.RoleWrite},
-		{"issues", "", gate.RoleRead},
+		{"administration", "read", gate.RoleWrite, ""},
+		{"contents", "read", gate.RoleRead, "Contents: write"},
+		{"contents", "write", gate.RoleWrite, ""},
+		{"checks", "read", gate.RoleWrite, "Checks: write"},
+		{"administration", "", gate.RoleWrite, "Checks: write, Administration: read"},
+		{"issues", "", gate.RoleRead, "Issues: write, Checks: write, Administration: read"},
 	} {
 		check(t, s.hub.SetPermission(s.app.ID, tt.scope, tt.level))
 		repo, err := s.forge.Repository(ctx, s.r)
-		if err != nil || repo.Role != tt.want {
-			t.Errorf("%s %q: role %v, %v; want %v", tt.scope, tt.level, repo.Role, err, tt.want)
+		if lacks := strings.Join(repo.Lacks, ", "); err != nil || repo.Role != tt.want || lacks != tt.lacks {
+			t.Errorf("%s %q: role %v, lacks %q, %v; want %v, %q", tt.scope, tt.level, repo.Role, lacks, err, tt.want, tt.lacks)
 		}
 	}
 }

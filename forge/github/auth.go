@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ type conn struct {
 	token        func(context.Context) (string, error)
 	installation int64     // 0 for the App itself and with a token
 	role         gate.Role // what the installation may do
+	lacks        []string  // permissions that it should have and has not
 }
 
 // errInstallation is what stands between us and everything of an installation.
@@ -129,7 +131,7 @@ func (f *Forge) connect(ctx context.Context, owner, name string) (*conn, error) 
 func (f *Forge) keep(key string, c *conn) *conn {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if old := f.conns[key]; old != nil && old.installation == c.installation && old.role == c.role {
+	if old := f.conns[key]; old != nil && old.same(c.installation, c.role, c.lacks) {
 		return old
 	}
 	f.conns[key] = c
@@ -176,11 +178,11 @@ func (f *Forge) installed(in *sdk.Installation) (*conn, error) {
 	if in.SuspendedAt != nil {
 		return nil, fmt.Errorf("%w: its installation on %s is suspended; its owner can lift that in the settings under Installed GitHub Apps", errInstallation, owner)
 	}
-	role := rights(in.Permissions)
+	role, lacks := rights(in.Permissions)
 	f.mu.Lock()
 	old := f.conns[key]
 	f.mu.Unlock()
-	if old != nil && old.installation == in.GetID() && old.role == role {
+	if old != nil && old.same(in.GetID(), role, lacks) {
 		return old, nil
 	}
 	apps, err := f.signer()
@@ -196,7 +198,7 @@ func (f *Forge) installed(in *sdk.Installation) (*conn, error) {
 		}
 		return token, nil
 	})
-	c.installation, c.role = in.GetID(), role
+	c.installation, c.role, c.lacks = in.GetID(), role, lacks
 	return f.keep(key, c), nil
 }
 
@@ -226,17 +228,35 @@ func tokenFailure(owner string, err error) error {
 	return fmt.Errorf("make a token for %s: the forge answered %d", owner, answer.Response.StatusCode)
 }
 
-// rights is what an installation's permissions amount to. Landing takes contents
-// and pull requests; labels and the queue issue take issues.
-func rights(p *sdk.InstallationPermissions) gate.Role {
+func (c *conn) same(installation int64, role gate.Role, lacks []string) bool {
+	return c.installation == installation && c.role == role && slices.Equal(c.lacks, lacks)
+}
+
+// rights is what an installation's permissions amount to, and which of those that
+// docs/github-app.md asks for are missing. Landing takes contents and pull requests;
+// labels and the queue issue take issues. The last two can be done without.
+func rights(p *sdk.InstallationPermissions) (gate.Role, []string) {
 	writes := func(s string) bool { return s == "write" || s == "admin" }
-	switch {
-	case !writes(p.GetContents()) || !writes(p.GetPullRequests()) || !writes(p.GetIssues()) || !writes(p.GetStatuses()):
-		return gate.RoleRead
-	case writes(p.GetAdministration()):
-		return gate.RoleAdmin
+	role, lacks := gate.RoleWrite, []string(nil)
+	for _, need := range []struct {
+		level, name string
+	}{
+		{p.GetContents(), "Contents"}, {p.GetPullRequests(), "Pull requests"}, {p.GetIssues(), "Issues"}, {p.GetStatuses(), "Commit statuses"},
+	} {
+		if !writes(need.level) {
+			role, lacks = gate.RoleRead, append(lacks, need.name+": write")
+		}
 	}
-	return gate.RoleWrite
+	if role == gate.RoleWrite && writes(p.GetAdministration()) {
+		role = gate.RoleAdmin
+	}
+	if !writes(p.GetChecks()) {
+		lacks = append(lacks, "Checks: write")
+	}
+	if p.GetAdministration() == "" {
+		lacks = append(lacks, "Administration: read")
+	}
+	return role, lacks
 }
 
 // installations lists where the App is installed.

@@ -52,8 +52,8 @@ func (r *rule) UnmarshalJSON(data []byte) error {
 // classic protection only to who may read the administration; for others Opaque
 // is set, and only its required checks are known.
 //
-// A branch with GitHub's own merge queue is ErrDenied: two queues on one branch
-// would undo each other's work.
+// A branch with GitHub's own merge queue is Refused: two queues on one branch would
+// undo each other's work.
 func (f *Forge) Branch(ctx context.Context, r gate.Repo, name string) (forge.Branch, error) {
 	op := fmt.Sprintf("read the branch %s of %s", name, r)
 	b, err := ask[sdk.Branch](ctx, f, r, op, http.MethodGet, nil, "/branches/%s", url.PathEscape(name))
@@ -97,8 +97,7 @@ func (f *Forge) rules(ctx context.Context, r gate.Repo, name string, out *forge.
 		out.Protected = true
 		switch l.Type {
 		case "merge_queue":
-			return &forge.Refusal{Kind: forge.ErrDenied, Op: op, Status: http.StatusOK,
-				Text: "and GitHub's own merge queue is on for " + name + "; switch it off, or leave the branch out of branches"}
+			out.Refused = "GitHub's own merge queue is on for " + name
 		case "pull_request":
 			out.RequiredApprovals = max(out.RequiredApprovals, l.Parameters.Approvals)
 			out.DismissStale = out.DismissStale || l.Parameters.DismissStale

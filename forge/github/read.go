@@ -125,6 +125,7 @@ func (f *Forge) Repository(ctx context.Context, r gate.Repo) (forge.Repository, 
 		HasIssues:     repo.GetHasIssues(),
 		Role:          f.role(s.conn, repo),
 		Methods:       []gate.Method{gate.FastForward},
+		Lacks:         s.lacks,
 	}
 	for _, m := range []struct {
 		allowed *bool
