@@ -3,14 +3,19 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"mergegate/internal/demo"
+	"mergegate/internal/ghspec"
 )
 
 // transcript collects what a command prints while it runs.
@@ -175,6 +180,28 @@ func visit(t *testing.T, args []string, label func(t *testing.T, story string) (
 	if resp, err := http.Get(forge); err == nil {
 		resp.Body.Close()
 		t.Error("the forge is still there")
+	}
+}
+
+// All that is said in the demo is as GitHub's own description has it.
+func TestDemoIsJudged(t *testing.T) {
+	judge, err := ghspec.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out transcript
+	t.Setenv("TMPDIR", t.TempDir())
+	err = demo.Run(t.Context(), demo.Options{Out: &out, Forge: "localhub", Mergegate: onStage, Hub: demo.Watch{
+		Wrap:    judge.Handler,
+		Emitted: func(event, action string, body []byte) { judge.Webhook(event, action, body) },
+	}})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	r := judge.Report()
+	fmt.Println("demo:", r)
+	if len(r.Violations) > 0 || r.Exchanges < 100 || r.Webhooks < 20 || !slices.Contains(r.Operations, "git/update-ref") {
+		t.Errorf("it is not what GitHub would have said, or not all of it was heard: %s", r)
 	}
 }
 

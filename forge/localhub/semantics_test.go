@@ -87,6 +87,11 @@ func TestSemantics(t *testing.T) {
 		{"write a file without its sha", "repos/create-or-update-file-contents 422", nil, "PUT", "/contents/README.md",
 			value(map[string]any{"message": "m", "content": "eA=="}), 422, "Invalid request."},
 		{"protection of an open branch", "recorded traffic of @octokit/fixtures", nil, "GET", "/branches/main/protection", nil, 404, "Branch not protected"},
+		{"read what did not change", docs + ", conditional requests", known, "GET", "/pulls", nil, 304, ""},
+		{"read what changed", docs + ", conditional requests", func(w *world) {
+			known(w)
+			w.must(w.Label("ann/lib", 1, "ann", "merge"))
+		}, "GET", "/pulls", nil, 200, ""},
 		{"write to an archive", docs + ", archiving", func(w *world) { w.must(w.Archive("ann/lib")) },
 			"POST", "/issues/1/comments", value(map[string]any{"body": "x"}), 403, "Repository was archived"},
 	} {
@@ -100,12 +105,20 @@ func TestSemantics(t *testing.T) {
 			if tt.body != nil {
 				body = tt.body(w)
 			}
-			a := w.call(w.ann.Token, tt.method, "/repos/ann/lib"+tt.path, body)
+			a := w.call(w.ann.Token, tt.method, "/repos/ann/lib"+tt.path, body, w.known...)
+			if a.status == http.StatusNotModified && len(a.body) > 0 {
+				t.Errorf("304 with a body: %s", a.body)
+			}
 			if a.status != tt.status || !strings.HasPrefix(a.text("message"), tt.says) {
 				t.Errorf("%d %s, want %d %q (%s)", a.status, a.body, tt.status, tt.says, tt.source)
 			}
 		})
 	}
+}
+
+// known reads the list of pull requests, for a question about what changed since.
+func known(w *world) {
+	w.known = []string{"If-None-Match: " + w.ask(200, "GET", "/pulls", nil).header.Get("ETag")}
 }
 
 func value(v any) func(*world) any { return func(*world) any { return v } }

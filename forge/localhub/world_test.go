@@ -35,6 +35,7 @@ type world struct {
 	*Hub
 	t        *testing.T
 	ann, bob User
+	known    []string // header that says what the next call knows already
 }
 
 func newWorld(t *testing.T, o Options) *world {

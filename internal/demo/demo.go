@@ -54,9 +54,16 @@ type Options struct {
 	Colour bool
 	Forge  string // localhub or gitea
 	Stay   bool   // until ctx ends, so that people can look around
+	Hub    Watch  // who watches the local GitHub; nobody has to
 	// Mergegate sets the repository up and serves it until ctx ends, which is
 	// not an error.
 	Mergegate func(ctx context.Context, p Place) error
+}
+
+// Watch is told all that is said with the local GitHub, see localhub.Options.
+type Watch struct {
+	Wrap    func(http.Handler) http.Handler
+	Emitted func(event, action string, body []byte)
 }
 
 // Run tells the story. On Gitea it builds that the first time, which takes
@@ -164,7 +171,7 @@ func (s *stage) build(ctx context.Context) (world, error) {
 		return newGitea(ctx, home, s.Out)
 	}
 	s.page.say("The forge is a small GitHub inside this program, with real git. mergegate is a GitHub App on it.")
-	return newHub(ctx, home)
+	return newHub(ctx, home, s.Hub)
 }
 
 // open opens the pull requests and shows that each is green alone.

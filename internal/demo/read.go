@@ -18,6 +18,7 @@ type reader struct {
 	api  string // URL of the repository in the API
 	auth string // Authorization header; "" where nobody needs one
 	bot  int64  // id of mergegate's account; 0 before there is one
+	many string // query that asks for a long page
 }
 
 func (r *reader) get(ctx context.Context, path string, out any) error {
@@ -89,7 +90,7 @@ func (s status) final() bool { return s.state() == "success" || s.state() == "fa
 
 // statuses implements world.
 func (r *reader) statuses(ctx context.Context, commit string) (all []status, err error) {
-	err = r.get(ctx, "/commits/"+commit+"/statuses?limit=50&per_page=50", &all)
+	err = r.get(ctx, "/commits/"+commit+"/statuses?"+r.many, &all)
 	all = slices.DeleteFunc(all, func(s status) bool { return s.Context != statusContext })
 	slices.SortFunc(all, func(a, b status) int { return cmp.Compare(a.ID, b.ID) })
 	return all, err

@@ -27,7 +27,7 @@ func newGitea(ctx context.Context, dir string, log io.Writer) (*giteaWorld, erro
 	if err != nil {
 		return nil, err
 	}
-	w := &giteaWorld{reader: reader{api: g.URL + "/api/v1/repos/" + repoName}, gitea: g}
+	w := &giteaWorld{reader: reader{many: "limit=50", api: g.URL + "/api/v1/repos/" + repoName}, gitea: g}
 	if err := w.furnish(ctx); err != nil {
 		g.Stop()
 		return nil, fmt.Errorf("prepare the repository: %w", err)

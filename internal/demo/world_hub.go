@@ -20,13 +20,13 @@ type hubWorld struct {
 
 // newHub starts a local GitHub with its repositories in dir, and makes the people
 // and the repository.
-func newHub(ctx context.Context, dir string) (*hubWorld, error) {
+func newHub(ctx context.Context, dir string, by Watch) (*hubWorld, error) {
 	// The timeline looks often, and a visitor may stay for days.
-	hub, err := localhub.Start(context.WithoutCancel(ctx), localhub.Options{Dir: dir, RateLimit: math.MaxInt})
+	hub, err := localhub.Start(context.WithoutCancel(ctx), localhub.Options{Dir: dir, RateLimit: math.MaxInt, Wrap: by.Wrap, Emitted: by.Emitted})
 	if err != nil {
 		return nil, err
 	}
-	w := &hubWorld{reader: reader{api: hub.API + "/repos/" + repoName}, hub: hub}
+	w := &hubWorld{reader: reader{api: hub.API + "/repos/" + repoName, many: "per_page=100"}, hub: hub}
 	if err := w.furnish(); err != nil {
 		hub.Stop()
 		return nil, fmt.Errorf("prepare the repository: %w", err)
