@@ -71,7 +71,7 @@ func (w withConfig) doctor(ctx context.Context) (*doctor.Doctor, error) {
 		return nil, fmt.Errorf("try the sandbox: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	runner, err := retest.New(ctx, tmp, slog.New(slog.DiscardHandler))
+	runner, err := retest.New(ctx, tmp, cfg.Sandbox.ReadOnly, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, fmt.Errorf("try the sandbox: %w", err)
 	}

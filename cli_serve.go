@@ -56,7 +56,7 @@ func (c serveCommand) Run(ctx context.Context, stdout io.Writer) error {
 
 // serve runs the bot and its web server until ctx ends.
 func serve(ctx context.Context, cfg *config.Config, forges map[string]forge.Forge, log *slog.Logger) error {
-	runner, err := retest.New(ctx, filepath.Join(cfg.DataDir, "retest"), log)
+	runner, err := retest.New(ctx, filepath.Join(cfg.DataDir, "retest"), cfg.Sandbox.ReadOnly, log)
 	if err != nil {
 		return fmt.Errorf("start the retest runner: %w", err)
 	}

@@ -117,6 +117,10 @@ func New(cfg *config.Config, forges map[string]forge.Forge, open OpenMirror, run
 	}
 }
 
+// unsandboxed says whether changes by strangers must not be run here: there is
+// no sandbox, and the operator has not said that this does not matter.
+func (b *Bot) unsandboxed() bool { return b.runner.Sandbox().Weak() && !b.cfg.Sandbox.Unsafe }
+
 // Run serves until ctx ends; then it stops retests, releases the leases it
 // holds and returns. It returns an error only when it could not start.
 func (b *Bot) Run(ctx context.Context) error {

@@ -65,7 +65,7 @@ func (w *worker) confirm(ctx context.Context, q *queue, pr int) error {
 		}
 		p.reviews = reviews
 	}
-	return w.readRequester(ctx, p)
+	return w.readRoles(ctx, p)
 }
 
 // land asks the forge to merge, pinned to the head and the base that were tested.

@@ -33,7 +33,8 @@ type pull struct {
 	commands  []gate.Command
 	pressed   []gate.Command // buttons, until a record that knows of them is saved
 	requester gate.Role
-	poison    string // why gate cannot digest it
+	author    gate.Role // looked up only without a sandbox
+	poison    string    // why gate cannot digest it
 
 	read   bool      // comments and reviews were read since we took the lease
 	doubt  bool      // a comment of ours may or may not have been posted
@@ -311,7 +312,7 @@ func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
 	if err := w.readPast(ctx, q, p); err != nil {
 		return err
 	}
-	if err := w.readRequester(ctx, p); err != nil {
+	if err := w.readRoles(ctx, p); err != nil {
 		return err
 	}
 	if err := w.ownPush(ctx, q, p); err != nil {
@@ -350,9 +351,15 @@ func (w *worker) readPast(ctx context.Context, q *queue, p *pull) error {
 	return err
 }
 
-// readRequester looks up what the person who asked may do now.
-func (w *worker) readRequester(ctx context.Context, p *pull) (err error) {
-	p.requester = gate.RoleUnknown
+// readRoles looks up what the person who asked may do now, and without a
+// sandbox also what the author may do.
+func (w *worker) readRoles(ctx context.Context, p *pull) (err error) {
+	p.requester, p.author = gate.RoleUnknown, gate.RoleUnknown
+	if w.b.unsandboxed() {
+		if p.author, err = w.role(ctx, p.pr.Author); err != nil {
+			return err
+		}
+	}
 	if r := p.record; r.State.Active() && r.Request.By.ID != w.me.ID {
 		p.requester, err = w.role(ctx, r.Request.By)
 	}
@@ -480,12 +487,12 @@ func (w *worker) input(q *queue, done []gate.Outcome) gate.Input {
 	in := gate.Input{
 		Now: time.Now(), Base: q.base, Tip: q.tip, Gone: q.gone, Refused: q.branch.Refused, Policy: q.policy, PolicyErr: q.badRules,
 		Methods: w.methods(q), Own: StatusContext, Checks: q.branch.RequiredChecks, Frozen: q.frozen, CI: q.ci, Done: done,
-		Unsandboxed: w.b.runner.Sandbox().Weak(),
+		Unsandboxed: w.b.unsandboxed(),
 	}
 	for _, p := range w.mine(q) {
 		in.PRs = append(in.PRs, gate.Facts{
 			PR: p.pr, Record: p.record, Reviews: p.reviews, Label: p.label, Commands: slices.Concat(p.commands, p.pressed),
-			Requester: p.requester, RequiredApprovals: q.branch.RequiredApprovals,
+			Requester: p.requester, Author: p.author, RequiredApprovals: q.branch.RequiredApprovals,
 			Busy: p.landed && p.record.State == gate.Landed,
 		})
 	}

@@ -15,6 +15,9 @@ type Facts struct {
 	// Requester is what the person who asked may do now; RoleUnknown when it was
 	// not looked up this time.
 	Requester Role
+	// Author is what the PR's author may do now. It is looked up only where
+	// retests have no sandbox, see Input.Unsandboxed.
+	Author Role
 	// Busy: the bot could not read this PR this time. Step leaves it as it is.
 	Busy bool
 }
@@ -78,8 +81,8 @@ type Input struct {
 	Own       string   // mergegate's status context
 	Checks    []string // CI contexts that the branch's protection requires
 	Frozen    *Freeze
-	// Unsandboxed: retest commands run without a sandbox here, so nothing from a
-	// fork is run.
+	// Unsandboxed: retest commands run without a sandbox here, so no command is
+	// run on a change from a fork, or from somebody who may not write.
 	Unsandboxed bool
 	PRs         []Facts
 	CI          []Check // of the candidate of the Queue given with it; believed only while that is Testing

@@ -41,8 +41,12 @@ func Approvals(pr PR, rec Record, reviews []Review) (approved, against []User) {
 func admission(in Input, f Facts) []string {
 	p, methods := in.Policy, in.Methods
 	var waits []string
-	if in.Unsandboxed && f.PR.Fork && p.Retest.Command != "" {
-		waits = append(waits, "the operator to give retests a sandbox: without one nothing from a fork is run")
+	if in.Unsandboxed && p.Retest.Command != "" && (f.PR.Fork || f.Author < RoleWrite) {
+		from := "a fork"
+		if !f.PR.Fork {
+			from = "somebody without write access"
+		}
+		waits = append(waits, "the operator to give retests a sandbox: without one nothing from "+from+" is run")
 	}
 	if f.PR.Draft {
 		waits = append(waits, "the author to mark it ready for review")

@@ -67,10 +67,10 @@ func tell(t *testing.T, story string) string {
 
 // happen makes one line of a story happen. Most need no word of explanation:
 //
-//	policy KEY=VALUE…    approvals, command, checks, start, catchup, dryrun, trigger, branches, attempts, method
+//	policy KEY=VALUE…    approvals, command, checks, start, catchup, dryrun, trigger, branches, attempts, method, sandbox
 //	methods M,M          what the repository allows
 //	open N CHANGE BASE   ann opens a PR
-//	fork N               its branch cannot be pushed to
+//	fork N               it comes from a fork: its branch cannot be pushed to
 //	refuse N             nothing can be built from it
 //	busy N, readable N   the bot cannot read it just now
 //	say N WHO TEXT       a command
@@ -102,7 +102,7 @@ func (w *world) happen(event string) {
 	case "open":
 		w.open(n, args[1], gate.SHA(args[2]))
 	case "fork":
-		p.MayPush = false
+		p.MayPush, p.Fork = false, true
 	case "dismiss-on-push":
 		p.dismiss = "a push would dismiss its approvals"
 	case "refuse":
@@ -217,6 +217,8 @@ func (w *world) set(key, value string) {
 		w.gone = value == "true"
 	case "refused":
 		w.refused = value
+	case "sandbox":
+		w.unsandboxed = value == "none"
 	case "broken":
 		w.policyErr = value
 	case "verdict":

@@ -32,12 +32,14 @@ type world struct {
 	methods   []gate.Method
 	required  []string // checks that the branch's protection asks for
 	frozen    *gate.Freeze
-	conflicts map[string]bool            // changes that do not apply any more
-	ci        map[string]gate.CheckState // what CI says of each commit it sees, unless ciOn says otherwise
-	ciOn      map[gate.SHA]map[string]gate.CheckState
-	mood      mood
-	late      []gate.Land // landings that the forge has not got round to
-	comments  int64
+
+	unsandboxed bool                       // retests have no sandbox
+	conflicts   map[string]bool            // changes that do not apply any more
+	ci          map[string]gate.CheckState // what CI says of each commit it sees, unless ciOn says otherwise
+	ciOn        map[gate.SHA]map[string]gate.CheckState
+	mood        mood
+	late        []gate.Land // landings that the forge has not got round to
+	comments    int64
 
 	queue   gate.Queue     // as this replica knows it
 	lease   []byte         // as it was last saved
@@ -311,6 +313,7 @@ func (w *world) input() gate.Input {
 	in := gate.Input{
 		Now: w.now, Base: baseName, Tip: w.seen.tip, Policy: w.policy, PolicyErr: w.policyErr, Methods: w.methods,
 		Gone: w.gone, Refused: w.refused, Own: "mergegate", Checks: w.required, Frozen: w.frozen, Done: w.done,
+		Unsandboxed: w.unsandboxed,
 	}
 	for _, n := range slices.Sorted(maps.Keys(w.prs)) {
 		p := w.prs[n]
@@ -326,6 +329,9 @@ func (w *world) input() gate.Input {
 			f.Label = p.label
 		}
 		for _, who := range w.people {
+			if w.unsandboxed && who.user == p.Author {
+				f.Author = who.role
+			}
 			if who.user == p.record.Request.By && p.record.State.Active() {
 				f.Requester = who.role
 			}

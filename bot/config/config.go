@@ -47,6 +47,7 @@ type Config struct {
 	Defaults    gate.Policy // key "defaults"; see policy.go
 	Lease       Lease       `yaml:"lease"`
 	Poll        Poll        `yaml:"poll"`
+	Sandbox     Sandbox     `yaml:"sandbox"`
 }
 
 // Log says what is logged (debug, info, warn, error) and how (text, json).
@@ -81,6 +82,12 @@ type Poll struct {
 	Idle   time.Duration `yaml:"idle"`
 }
 
+// Sandbox is what only the operator may say about where retest commands run.
+type Sandbox struct {
+	Unsafe   bool     `yaml:"unsafe"`    // also run strangers' changes where there is no sandbox
+	ReadOnly []string `yaml:"read_only"` // more folders that a test may read, absolute
+}
+
 // Default is a configuration with every default and no forges.
 func Default() Config {
 	return Config{
@@ -92,6 +99,7 @@ func Default() Config {
 		Defaults:    defaultPolicy(),
 		Lease:       Lease{Store: "comment", TTL: 2 * time.Minute, Renew: 30 * time.Second, Settle: time.Second},
 		Poll:        Poll{Active: 15 * time.Second, Idle: 5 * time.Minute},
+		Sandbox:     Sandbox{ReadOnly: []string{}},
 	}
 }
 

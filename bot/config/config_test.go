@@ -123,6 +123,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		"renew":                 {oneForge + "lease: {ttl: 60s, renew: 30s}", `lease.renew: 30s is too long for a lease of 1m0s`},
 		"settle":                {oneForge + "lease: {settle: -1s}", `lease.settle: -1s does not fit`},
 		"store":                 {oneForge + "lease: {store: label}", `lease.store: "label" is not known. Use comment or ref.`},
+		"read_only":             {oneForge + "sandbox: {read_only: [cache]}", `sandbox.read_only[0]: "cache" is no path of a folder below /. Give the whole path`},
+		"read_only root":        {oneForge + "sandbox: {read_only: [/]}", `sandbox.read_only[0]: "/" is no path of a folder below /`},
 		"poll":                  {oneForge + "poll: {idle: 1s}", `poll.idle: 1s is shorter than poll.active`},
 		"slots":                 {oneForge + "defaults: {queue: {slots: 3}}", `defaults.queue.slots: trains are not built yet. Use 1.`},
 		"batch":                 {oneForge + "defaults: {queue: {batch: 0}}", `defaults.queue.batch: batches are not built yet. Use 1.`},

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,6 +47,11 @@ func (d *document) checkConfig(c *Config) {
 	d.atLeast("poll.active", c.Poll.Active, time.Second)
 	if c.Poll.Idle < c.Poll.Active {
 		d.wrong("poll.idle", "Poll no more often while idle than while active", "%v is shorter than poll.active", c.Poll.Idle)
+	}
+	for i, dir := range c.Sandbox.ReadOnly {
+		if key := fmt.Sprintf("sandbox.read_only[%d]", i); !filepath.IsAbs(dir) || filepath.Clean(dir) != dir || dir == "/" {
+			d.wrong(key, "Give the whole path of a folder, like /srv/go/pkg/mod", "%q is no path of a folder below /", dir)
+		}
 	}
 
 	if len(c.Forges) == 0 {

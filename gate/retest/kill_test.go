@@ -121,7 +121,7 @@ func victim(dir string) int {
 		if rg.name != os.Getenv("RETEST_BOT_RUNG") {
 			continue
 		}
-		r, err := newRunner(ctx, filepath.Join(dir, "data", "retest"), slog.Default(), []rung{rg})
+		r, err := newRunner(ctx, filepath.Join(dir, "data", "retest"), nil, slog.Default(), []rung{rg})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1

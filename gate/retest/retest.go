@@ -125,7 +125,8 @@ type Runner struct {
 	rung    rung
 	sandbox Sandbox
 	hide    []string
-	root    string // an empty directory, where namespaces mount their root
+	shown   []string // further directories that a test may read
+	root    string   // an empty directory, where namespaces mount their root
 
 	groups   []string // where control groups are made
 	groupErr error    // why none can be made
@@ -136,13 +137,21 @@ type Runner struct {
 
 // New makes a runner that keeps work trees and logs in dir, and finds the
 // strongest sandbox by running `true` in it. The program must call Child first
-// thing in main. An error means that not even `true` without a sandbox ran, or
-// that dir cannot be used. Any number of processes may use the same dir.
-func New(ctx context.Context, dir string, log *slog.Logger) (*Runner, error) {
-	return newRunner(ctx, dir, log, ladder())
+// thing in main. Tests may also read the directories readOnly. An error means
+// that not even `true` without a sandbox ran, or that a directory cannot be
+// used. Any number of processes may use the same dir.
+func New(ctx context.Context, dir string, readOnly []string, log *slog.Logger) (*Runner, error) {
+	for _, name := range readOnly {
+		if info, err := os.Stat(name); err != nil {
+			return nil, fmt.Errorf("show a directory to tests: %w", err)
+		} else if !info.IsDir() {
+			return nil, fmt.Errorf("show a directory to tests: %s is none", name)
+		}
+	}
+	return newRunner(ctx, dir, readOnly, log, ladder())
 }
 
-func newRunner(ctx context.Context, dir string, log *slog.Logger, rungs []rung) (*Runner, error) {
+func newRunner(ctx context.Context, dir string, readOnly []string, log *slog.Logger, rungs []rung) (*Runner, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -155,7 +164,7 @@ func newRunner(ctx context.Context, dir string, log *slog.Logger, rungs []rung) 
 		return nil, fmt.Errorf("prepare the retest directory: %w", err)
 	}
 	r := &Runner{
-		dir: dir, log: log, pool: pool, hide: private(filepath.Dir(dir)),
+		dir: dir, log: log, pool: pool, hide: private(filepath.Dir(dir)), shown: readOnly,
 		root: filepath.Join(pool.dir, "root"), live: map[string]*output{},
 	}
 	if err := os.Mkdir(r.root, 0o755); err != nil {

@@ -91,7 +91,7 @@ func (r *repo) job(command string) Job {
 
 func runner(t testing.TB, dir string, rungs []rung) *Runner {
 	t.Helper()
-	r, err := newRunner(t.Context(), dir, slog.New(slog.NewTextHandler(t.Output(), nil)), rungs)
+	r, err := newRunner(t.Context(), dir, nil, slog.New(slog.NewTextHandler(t.Output(), nil)), rungs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestEnvironment(t *testing.T) {
 			pwd = filepath.Join(filepath.Dir(home), "tree")
 		}
 		want := fmt.Sprintf("CI=true\nGOFLAGS=-mod=vendor\nHOME=%s\nLANG=C.UTF-8\nMERGEGATE_BASE=%s\nMERGEGATE_CANDIDATE=%s\n"+
-			"MERGEGATE_TREE=%s\nPATH=%s\nPWD=%s\nnot a tty\n/dev/null\n0\n", home, job.Base, job.Commit, job.Tree, searchPath(), pwd)
+			"MERGEGATE_TREE=%s\nPATH=%s\nPWD=%s\nnot a tty\n/dev/null\n0\n", home, job.Base, job.Commit, job.Tree, searchPath(nil), pwd)
 		if text = strings.ReplaceAll(text, "OLDPWD=/\n", ""); text != want {
 			t.Errorf("the test sees\n%swant\n%s", text, want)
 		}

@@ -59,10 +59,10 @@ type process struct {
 
 // start starts the child and tells it what to do.
 func (r *Runner) start(s *slot, job Job, out *output) (_ *process, err error) {
-	v := view{tree: s.tree(), home: s.home(), root: r.root, hide: r.hide, network: job.Network}
+	v := view{tree: s.tree(), home: s.home(), root: r.root, hide: r.hide, shown: r.shown, network: job.Network}
 	sp := spec{Command: job.Command}
 	r.rung.complete(v, &sp)
-	sp.Env = environment(job, sp.Home)
+	sp.Env = environment(job, sp.Home, searchPath(r.shown))
 	if err := os.MkdirAll(v.home, 0o700); err != nil {
 		return nil, err
 	}
@@ -291,8 +291,8 @@ func lastLine(log []byte) string {
 }
 
 // environment is the whole environment of a command, sorted.
-func environment(job Job, home string) []string {
-	env := map[string]string{"PATH": searchPath(), "HOME": home, "LANG": "C.UTF-8", "CI": "true"}
+func environment(job Job, home, path string) []string {
+	env := map[string]string{"PATH": path, "HOME": home, "LANG": "C.UTF-8", "CI": "true"}
 	maps.Copy(env, job.Env)
 	maps.Copy(env, map[string]string{
 		"MERGEGATE_BASE": string(job.Base), "MERGEGATE_CANDIDATE": string(job.Commit), "MERGEGATE_TREE": string(job.Tree),

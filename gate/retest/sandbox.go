@@ -78,6 +78,7 @@ type view struct {
 	home    string // an empty directory, on the host, for the rung "none"
 	root    string // an empty directory to build a root file system on
 	hide    []string
+	shown   []string // by the operator's word, also below what is hidden
 	network bool
 }
 
@@ -146,13 +147,17 @@ func (v view) mounts() []mount {
 		}
 	}
 	half := memory() / 2
-	return append(ms,
+	ms = append(ms,
 		mount{Kind: "dev", Dst: "/dev"},
 		mount{Kind: "tmpfs", Dst: "/tmp", Size: half},
 		mount{Kind: "tmpfs", Dst: insideHome, Size: half},
 		mount{Kind: "link", Src: "../tmp", Dst: "/var/tmp"},
 		mount{Kind: "rw", Src: v.tree, Dst: insideTree},
 	)
+	for _, dir := range v.shown {
+		ms = append(ms, mount{Kind: "ro", Src: dir, Dst: dir})
+	}
+	return ms
 }
 
 // private lists directories of ours that must stay hidden, wherever they are:
@@ -180,10 +185,11 @@ func memory() int64 {
 }
 
 // searchPath is PATH for a test: the directories of the bot's own PATH that it can see.
-func searchPath() string {
+func searchPath(shown []string) string {
+	shown = append(visible(), shown...)
 	var dirs []string
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		if slices.ContainsFunc(visible(), func(v string) bool { return dir == v || strings.HasPrefix(dir, v+"/") }) {
+		if slices.ContainsFunc(shown, func(v string) bool { return dir == v || strings.HasPrefix(dir, v+"/") }) {
 			dirs = append(dirs, dir)
 		}
 	}

@@ -3,6 +3,7 @@ package retest
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -186,5 +187,27 @@ func TestUnprivileged(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("as uid 65534: %v\n%s", err, out)
+	}
+}
+
+// A cache that the operator shows can be read, also below a directory that is
+// hidden, and not written.
+func TestReadOnlyDirectories(t *testing.T) {
+	eachRung(t, func(t *testing.T, r *Runner) {
+		if r.Sandbox().Weak() {
+			t.Skip("without a sandbox everything that the bot may do can be done")
+		}
+		cache := filepath.Join(t.TempDir(), "cache")
+		if err := errors.Join(os.Mkdir(cache, 0o755), os.WriteFile(filepath.Join(cache, "x"), []byte("kept"), 0o666)); err != nil {
+			t.Fatal(err)
+		}
+		r.hide, r.shown = append(r.hide, filepath.Dir(cache)), []string{cache}
+		res := r.Run(t.Context(), newRepo(t).job("cat "+cache+"/x; echo more >>"+cache+"/x; echo made >"+cache+"/y; ls -A "+cache))
+		if text, err := os.ReadFile(filepath.Join(cache, "x")); err != nil || string(text) != "kept" || !strings.HasPrefix(res.Tail, "kept") || !strings.HasSuffix(res.Tail, "\nx") {
+			t.Errorf("%s %q: the test sees %q, the file is %q, %v", res.Verdict, res.Why, res.Tail, text, err)
+		}
+	})
+	if _, err := New(t.Context(), t.TempDir(), []string{"/nonexistent"}, slog.Default()); err == nil || !strings.Contains(err.Error(), "show a directory to tests: stat /nonexistent") {
+		t.Errorf("a directory that is not there: %v", err)
 	}
 }
