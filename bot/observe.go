@@ -97,7 +97,7 @@ func (w *worker) look(ctx context.Context) error {
 		n := p.pr.Number
 		switch {
 		case open[n]:
-		case p.record.State.Active() || w.flying(n):
+		case p.record.State.Active() || p.unsaved || w.flying(n): // unsaved: its end is still to be told
 			pr, err := w.forge.PullRequest(ctx, w.repo, n)
 			if err != nil && !errors.Is(err, forge.ErrNotFound) {
 				return fmt.Errorf("read #%d: %w", n, err)

@@ -53,8 +53,8 @@ func (w *worker) publish() {
 			Forge: w.repo.Forge, Repo: w.repo.String(), Base: base, Href: strings.TrimSuffix(w.info.CloneURL, ".git"),
 			Frozen: q.frozen, Trouble: v.trouble, Outcomes: q.ended,
 		}
-		if t := q.failing.shown(); t != nil {
-			b.Trouble = t
+		if b.Trouble == nil { // else no queue is served: what is in the way now comes first
+			b.Trouble = q.failing.shown()
 		}
 		if q.held != nil {
 			b.Holder = w.b.holder
