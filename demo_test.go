@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -199,7 +198,9 @@ func TestDemoIsJudged(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	r := judge.Report()
-	fmt.Println("demo:", r)
+	if err := r.Print("demo"); err != nil {
+		t.Error(err)
+	}
 	if len(r.Violations) > 0 || r.Exchanges < 100 || r.Webhooks < 20 || !slices.Contains(r.Operations, "git/update-ref") {
 		t.Errorf("it is not what GitHub would have said, or not all of it was heard: %s", r)
 	}

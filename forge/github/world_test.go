@@ -50,7 +50,9 @@ func verdict(whole bool) error {
 		return err
 	}
 	r := j.Report()
-	fmt.Println(r)
+	if err := r.Print("forge/github"); err != nil {
+		return err
+	}
 	if len(r.Violations) > 0 {
 		return errors.New("GitHub's description does not allow that")
 	}

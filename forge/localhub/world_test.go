@@ -23,8 +23,13 @@ var judged = sync.OnceValues(ghspec.New)
 // TestMain tells what was judged.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if judge, err := judged(); err == nil {
-		fmt.Println(judge.Report())
+	judge, err := judged()
+	if err == nil {
+		err = judge.Report().Print("forge/localhub")
+	}
+	if err != nil {
+		fmt.Println(err)
+		code = 1
 	}
 	os.Exit(code)
 }

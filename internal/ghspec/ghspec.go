@@ -31,9 +31,11 @@ import (
 	"compress/gzip"
 	_ "embed" // description.json.gz
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -93,12 +95,30 @@ func (j *Judge) Report() Report {
 }
 
 func (r Report) String() string {
-	s := fmt.Sprintf("%d exchanges of %d operations and %d webhooks judged by GitHub's description: %d violations",
-		r.Exchanges, len(r.Operations), r.Webhooks, len(r.Violations))
+	s := fmt.Sprintf("%d exchanges, %d operations, %d webhooks, %d violations", r.Exchanges, len(r.Operations), r.Webhooks, len(r.Violations))
 	for _, v := range r.Violations {
 		s += "\n" + v
 	}
 	return s
+}
+
+// Print prints the report of a package's tests, and appends its first line to the
+// file that the environment names in GHSPEC_REPORTS, because go test shows nothing
+// of a package that passes.
+func (r Report) Print(pkg string) error {
+	said := fmt.Sprintf("%s: judged by GitHub's description: %s\n", pkg, r)
+	fmt.Print(said)
+	name := os.Getenv("GHSPEC_REPORTS")
+	if name == "" {
+		return nil
+	}
+	file, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(said, "\n")
+	_, err = fmt.Fprintln(file, first)
+	return errors.Join(err, file.Close())
 }
 
 // Webhook says what is wrong with a payload, or nil. Event is the value of

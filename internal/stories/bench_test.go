@@ -1,7 +1,6 @@
 package stories
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -28,11 +27,18 @@ const usual = "lease: {ttl: 2m, renew: 30s, settle: 1s}\n"
 // BenchmarkCallsPerLanding counts what mergegate asks of the forge for each
 // pull request that lands, from the label until it has nothing left to do. Every
 // pull request is behind main when its turn comes. Listing the open pull requests
-// is polling, and counted apart.
+// is polling, and counted apart; so is, on GitHub, what was answered "not
+// modified", which costs nothing there.
 func BenchmarkCallsPerLanding(b *testing.B) {
+	for _, on := range []string{"gitea", "github"} {
+		b.Run(on, func(b *testing.B) { benchmarkCalls(b, on) })
+	}
+}
+
+func benchmarkCalls(b *testing.B, on string) {
 	for _, n := range []int{1, 10} {
 		b.Run(fmt.Sprintf("%d labelled at once", n), func(b *testing.B) {
-			w := newWorld(b, true)
+			w := newWorld(b, on, true)
 			w.policy = strings.Replace(w.policy, green, "true", 1)
 			seen := w.count()
 			w.start(usual)
@@ -78,6 +84,8 @@ func report(b *testing.B, total map[string]int, landings int) {
 		switch {
 		case what == "GET R/pulls":
 			per["polls/landing"] += each
+		case strings.HasPrefix(what, "304 "):
+			per["free/landing"] += each
 		case strings.HasPrefix(what, "git "):
 			per["git/landing"] += each
 		default:
@@ -101,20 +109,24 @@ type traffic struct {
 // count counts what goes through the proxy from now on.
 func (w *world) count() *traffic {
 	seen := &traffic{times: map[string]int{}}
-	w.proxy.on(func(_ http.ResponseWriter, r *http.Request, _ func() *bytes.Buffer) bool {
+	answered := func(r *http.Request, status int) {
 		seen.mu.Lock()
 		defer seen.mu.Unlock()
 		seen.last = time.Now()
-		if what := asks(r); what != "" {
+		what := asks(r)
+		if status == http.StatusNotModified {
+			what = "304 " + what
+		}
+		if what != "" {
 			seen.times[what]++
 		}
-		return false
-	})
+	}
+	w.proxy.answered.Store(&answered)
 	return seen
 }
 
 var (
-	repository = regexp.MustCompile(`^/api/v1/repos/[^/]+/[^/]+`)
+	repository = regexp.MustCompile(`^/api/v[13]/repos/[^/]+/[^/]+`)
 	someone    = regexp.MustCompile(`/collaborators/[^/]+`)
 	commit     = regexp.MustCompile(`/[0-9a-f]{40}\b`)
 	number     = regexp.MustCompile(`/[0-9]+\b`)
@@ -166,7 +178,7 @@ func (seen *traffic) rest(w *world) {
 func BenchmarkLabelToLanded(b *testing.B) {
 	for _, settle := range []string{"1s", "300ms"} {
 		b.Run("settle "+settle, func(b *testing.B) {
-			gate, hand := newWorld(b, true), newWorld(b, false)
+			gate, hand := newWorld(b, "gitea", true), newWorld(b, "gitea", false)
 			gate.policy = strings.Replace(gate.policy, green, "true", 1)
 			seen := gate.count()
 			gate.start(strings.Replace(usual, "1s", settle, 1))
@@ -220,7 +232,7 @@ func (w *world) took(round int, land func(pr int, branch string), quiet func()) 
 // main is what the server's own repository says, read from its files so that
 // looking costs the server nothing.
 func (w *world) main() string {
-	ref := filepath.Join(w.gitea.Dir, "data/gitea-repositories", w.repo+".git", "refs/heads/main")
+	ref := filepath.Join(w.stage.(*giteaStage).server.Dir, "data/gitea-repositories", w.repo()+".git", "refs/heads/main")
 	data, _ := os.ReadFile(ref)
 	return strings.TrimSpace(string(data))
 }
@@ -236,9 +248,9 @@ type hands struct {
 func (w *world) somebody() *hands {
 	h := &hands{world: w, clone: filepath.Join(w.TempDir(), "by-hand")}
 	h.forge.URL = w.proxy.url
-	w.git("clone", "-q", h.forge.CloneURL(w.bot, w.repo), h.clone)
-	w.git("-C", h.clone, "config", "user.name", w.bot.Name)
-	w.git("-C", h.clone, "config", "user.email", w.bot.Name+"@example.test")
+	w.git("clone", "-q", h.forge.CloneURL(w.stage.(*giteaStage).bot, w.repo()), h.clone)
+	w.git("-C", h.clone, "config", "user.name", w.bot.name)
+	w.git("-C", h.clone, "config", "user.email", w.bot.name+"@example.test")
 	return h
 }
 
@@ -253,7 +265,7 @@ func (h *hands) land(pr int, branch string) {
 	candidate := in("rev-parse", "HEAD")
 	in("push", "-q", "--force-with-lease="+branch+":"+head, "origin", "HEAD:"+branch)
 	post := func(path string, body any) error {
-		return h.forge.API(h.Context(), h.bot.Token, "POST", "/repos/"+h.repo+path, body, nil)
+		return h.forge.API(h.Context(), h.bot.token, "POST", "/repos/"+h.repo()+path, body, nil)
 	}
 	h.must(post("/statuses/"+candidate, map[string]string{"context": "by hand", "state": "success"}))
 	merge := map[string]string{"Do": "fast-forward-only", "head_commit_id": candidate}

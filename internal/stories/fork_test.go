@@ -2,45 +2,41 @@ package stories
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"mergegate/gate"
 )
 
-// fork makes mallory's PR from a fork, and tells whether maintainers may push to it.
-func (w *world) fork(branch string, maintainerEdits bool) int {
+// forked makes mallory's PR from a fork, and tells whether maintainers may push to it.
+func (w *world) forked(branch string, maintainerEdits bool) int {
 	w.Helper()
-	w.api(w.mallory, "POST", "/repos/"+w.repo+"/forks", map[string]string{}, nil)
-	fork := w.mallory.Name + "/widgets"
-	clone := filepath.Join(w.TempDir(), "fork")
-	w.git("clone", "-q", w.gitea.CloneURL(w.mallory, fork), clone)
 	mine := w.clone
-	w.clone = clone
-	w.in("config", "user.name", w.mallory.Name)
-	w.in("config", "user.email", w.mallory.Name+"@example.test")
+	w.clone = w.checkout(w.mallory, w.fork(w.mallory))
 	w.branch(branch, "origin/main", map[string]string{branch: "1"})
 	w.clone = mine
-	var pr struct {
-		Number int `json:"number"`
-	}
-	w.api(w.mallory, "POST", "/repos/"+w.repo+"/pulls", map[string]string{"head": w.mallory.Name + ":" + branch, "base": "main", "title": "From a fork"}, &pr)
+	pr := w.propose(w.mallory, w.mallory.name+":"+branch, "main", "From a fork")
 	if !maintainerEdits {
-		w.api(w.mallory, "PATCH", fmt.Sprintf("/repos/%s/pulls/%d", w.repo, pr.Number), map[string]bool{"allow_maintainer_edit": false}, nil)
+		w.keepToMyself(w.mallory, pr)
 	}
-	return pr.Number
+	return pr
 }
 
-// A fork that maintainers may push to is caught up like any branch.
+// A fork that maintainers may push to is caught up like any branch; on GitHub
+// mergegate's App is no maintainer of the fork.
 func TestForkWithMaintainerEdits(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.start()
-		pr := w.fork("left", true)
+		pr := w.forked("left", true)
 		head := w.pr(pr).Head.SHA
 		tip := w.pushMain("other", "moved on")
 		w.label(w.bob, pr)
 		got := w.landed(pr)
 		w.mainIsGreen()
-		if got.Head.SHA == head || w.in("rev-parse", got.Head.SHA+"^") != tip {
+		if w.onGitHub() {
+			differs(t, "forks")
+			w.unmoved(pr, head, tip)
+		} else if got.Head.SHA == head || w.in("rev-parse", got.Head.SHA+"^") != tip {
 			t.Errorf("the fork's branch was not rebased: %s", got.Head.SHA)
 		}
 	})
@@ -51,42 +47,46 @@ func TestForkWithMaintainerEdits(t *testing.T) {
 func TestForkWithoutMaintainerEdits(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.start()
-		pr := w.fork("left", false)
+		pr := w.forked("left", false)
 		head := w.pr(pr).Head.SHA
 		tip := w.pushMain("other", "moved on")
 		w.label(w.bob, pr)
-		got := w.landed(pr)
+		w.landed(pr)
 		w.mainIsGreen()
-		if got.Head.SHA != head {
-			t.Errorf("the head was moved from %s to %s", head, got.Head.SHA)
-		}
-		if parents := w.in("rev-parse", "origin/main^1"); parents != tip {
-			t.Errorf("it was merged onto %s, and tested on %s", parents, tip)
-		}
-		if text := w.sticky(pr); !strings.Contains(text, "cannot be pushed to") {
-			t.Errorf("the PR does not say why its branch stays as it is:\n%s", text)
-		}
+		w.unmoved(pr, head, tip)
 	})
+}
+
+// unmoved checks that a PR landed by a merge of its own head onto the tip it was
+// tested with, and that it says why its branch was left alone.
+func (w *world) unmoved(pr int, head, tip string) {
+	w.Helper()
+	if got := w.pr(pr).Head.SHA; got != head {
+		w.Errorf("the head was moved from %s to %s", head, got)
+	}
+	if parent := w.in("rev-parse", "origin/main^1"); parent != tip {
+		w.Errorf("it was merged onto %s, and tested on %s", parent, tip)
+	}
+	if text := w.sticky(pr); !strings.Contains(text, "cannot be pushed to") {
+		w.Errorf("the PR does not say why its branch stays as it is:\n%s", text)
+	}
 }
 
 // The same where nothing but fast-forward is allowed: the author must do it.
 func TestForkThatNothingCanLand(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		w.api(w.alice, "PATCH", "/repos/"+w.repo, map[string]any{
-			"allow_fast_forward_only_merge": true, "allow_merge_commits": false, "allow_squash_merge": false,
-			"allow_rebase": false, "allow_rebase_explicit": false, "default_merge_style": "fast-forward-only",
-		}, nil)
+	only(t, "nothing but fast-forward", func(t *testing.T, w *world) {
+		w.onlyMethod(gate.FastForward)
 		w.start()
-		pr := w.fork("left", false)
+		pr := w.forked("left", false)
 		w.pushMain("other", "moved on")
 		w.label(w.bob, pr)
 		w.dropped(pr, "Rebase it on main yourself and ask again")
-	})
+	}, "gitea")
 }
 
 // An AGit PR has no branch that anybody but its author can push to.
 func TestAGit(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	only(t, "AGit", func(t *testing.T, w *world) {
 		w.start()
 		w.in("switch", "-q", "-C", "topic", "origin/main")
 		w.commit(map[string]string{"left": "1"})
@@ -98,7 +98,7 @@ func TestAGit(t *testing.T) {
 		if parent := w.in("rev-parse", "origin/main^1"); parent != tip || !w.has("left") {
 			t.Errorf("it was merged onto %s, and tested on %s", parent, tip)
 		}
-	})
+	}, "gitea")
 }
 
 // With CI as the judge, the candidate of such a PR is shown to CI on a branch of
@@ -107,7 +107,7 @@ func TestForkJudgedByCI(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.manual()
 		w.start()
-		pr := w.fork("left", false)
+		pr := w.forked("left", false)
 		w.pushMain("other", "moved on")
 		w.label(w.bob, pr)
 		branch := fmt.Sprintf("refs/heads/mergegate/main/%d", pr)

@@ -2,9 +2,10 @@ package stories
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
+
+	"mergegate/gate"
 )
 
 func TestLabelLands(t *testing.T) {
@@ -29,7 +30,7 @@ func TestCommandLands(t *testing.T) {
 		pr := w.pull("left", map[string]string{"left": "1"})
 		c := w.comment(w.bob, pr, "Looks good to me.\n\n/merge\n")
 		w.landed(pr)
-		w.until("the command to be acknowledged", func() bool { return slices.Contains(w.reactions(c), "eyes") })
+		w.until("the command to be acknowledged", func() bool { return w.acknowledged(c) })
 		w.mainIsGreen()
 	})
 }
@@ -70,14 +71,12 @@ func TestTenLandOneAfterAnother(t *testing.T) {
 			name := fmt.Sprintf("feature%d", i)
 			prs = append(prs, w.pull(name, map[string]string{name: "1"}))
 		}
-		before := w.proxy.calls.Load()
 		for _, pr := range prs {
 			w.label(w.bob, pr)
 		}
 		for _, pr := range prs {
 			w.landed(pr)
 		}
-		t.Logf("%.1f calls per landed PR, polls included", float64(w.proxy.calls.Load()-before)/10)
 		if main := w.mainIsGreen(); len(main) != 11 {
 			t.Errorf("main has %d commits, want 11", len(main))
 		}
@@ -99,21 +98,24 @@ func TestUpToDateIsNotRewritten(t *testing.T) {
 
 // The strongest method that the settings allow is taken; what lands is the tested tree.
 func TestSettingsForbidFastForward(t *testing.T) {
-	for _, method := range []string{"merge", "squash", "rebase"} {
-		t.Run(method, func(t *testing.T) {
+	for _, method := range []gate.Method{gate.Merge, gate.Squash, gate.Rebase} {
+		t.Run(string(method), func(t *testing.T) {
 			each(t, func(t *testing.T, w *world) {
-				w.api(w.alice, "PATCH", "/repos/"+w.repo, map[string]any{
-					"allow_fast_forward_only_merge": false, "allow_merge_commits": method == "merge", "allow_squash_merge": method == "squash",
-					"allow_rebase": method == "rebase", "allow_rebase_explicit": false, "default_merge_style": method,
-				}, nil)
-				w.start()
+				w.policy = strings.Replace(w.policy, "approvals: 0", "approvals: 1", 1)
 				pr := w.pull("left", map[string]string{"left": "1", "left2": "2"})
-				w.pushMain("other", "moved on")
+				tip := w.pushMain("other", "moved on")
+				w.onlyMethod(method)
+				w.start()
+				w.approve(w.bob, pr)
 				w.label(w.bob, pr)
 				got := w.landed(pr)
 				w.mainIsGreen()
 				if tested, landed := w.in("rev-parse", got.Head.SHA+"^{tree}"), w.in("rev-parse", "origin/main^{tree}"); tested != landed {
 					t.Errorf("tested tree %s, landed tree %s", tested, landed)
+				}
+				want := map[gate.Method]int{gate.Merge: 1, gate.Squash: 1, gate.Rebase: 2}[method]
+				if n := len(strings.Fields(w.in("rev-list", "--first-parent", tip+"..origin/main"))); n != want {
+					t.Errorf("%s put %d commits on main, want %d", method, n, want)
 				}
 			})
 		})
@@ -123,7 +125,7 @@ func TestSettingsForbidFastForward(t *testing.T) {
 // A method that the settings forbid is said, not replaced by another.
 func TestWantedMethodIsForbidden(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		w.api(w.alice, "PATCH", "/repos/"+w.repo, map[string]any{"allow_squash_merge": false}, nil)
+		w.forbid(gate.Squash)
 		w.start()
 		pr := w.pull("left", map[string]string{"left": "1"})
 		w.comment(w.bob, pr, "/merge method=squash")
@@ -138,17 +140,17 @@ func TestWantedMethodIsForbidden(t *testing.T) {
 func TestProtectedMain(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.policy = "  require: {approvals: 0}\n"
-		w.api(w.alice, "POST", "/repos/"+w.repo+"/branch_protections", map[string]any{
-			"branch_name": "main", "rule_name": "main", "enable_push": false, "required_approvals": 1,
-			"dismiss_stale_approvals": true, "enable_status_check": true, "status_check_contexts": []string{"ci/*"},
-		}, nil)
-		w.start()
 		pr := w.pull("left", map[string]string{"left": "1"})
+		w.pushMain("other", "moved on")
+		w.protect(1, "ci/build")
+		w.start()
 		w.label(w.bob, pr)
 		w.says(pr, "1 more approval")
 		w.approve(w.bob, pr)
-		w.until("the test to begin", func() bool { return w.state(pr) == "testing" })
-		w.ci(w.pr(pr).Head.SHA, "ci/build", "success")
-		w.landed(pr)
+		candidate := w.testing(pr)
+		w.ci(candidate, "ci/build", "success")
+		if got := w.landed(pr); got.Head.SHA != candidate {
+			t.Errorf("%s was tested, %s landed", candidate, got.Head.SHA)
+		}
 	})
 }

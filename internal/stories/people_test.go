@@ -1,12 +1,12 @@
 package stories
 
 import (
-	"bytes"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"mergegate/gate"
 )
 
 // manual makes CI the judge, so that a story decides how long testing takes.
@@ -19,19 +19,6 @@ func (w *world) testing(pr int) string {
 	w.Helper()
 	w.until(fmt.Sprintf("#%d to be tested", pr), func() bool { return w.state(pr) == "testing" })
 	return w.pr(pr).Head.SHA
-}
-
-// beforeLanding does something once, when mergegate asks the forge to merge and
-// before the forge hears of it.
-func (w *world) beforeLanding(something func()) {
-	done := false
-	w.proxy.on(func(_ http.ResponseWriter, r *http.Request, _ func() *bytes.Buffer) bool {
-		if !done && r.Method == "POST" && strings.HasSuffix(r.URL.Path, "/merge") {
-			done = true
-			something()
-		}
-		return false
-	})
 }
 
 // more pushes one more commit to the PR's branch, as its author.
@@ -84,14 +71,56 @@ func TestPushWhileTesting(t *testing.T) {
 	})
 }
 
-func TestPushJustBeforeLanding(t *testing.T) {
+// The forge's merge call is pinned to the head: nothing lands, and the request ends.
+func TestPushJustBeforeTheMergeCall(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
+		w.policy += "  land: {method: merge}\n"
 		w.start()
 		pr := w.pull("left", map[string]string{"left": "1"})
 		w.beforeLanding(func() { w.more("left") })
 		w.label(w.bob, pr)
 		w.dropped(pr, "was pushed after the request")
 		w.notLanded(pr)
+		if main := w.mainIsGreen(); len(main) != 1 {
+			t.Errorf("main moved: %v", main)
+		}
+	})
+}
+
+// The same with fast-forward, which on Gitea is a merge call too. GitHub's is a ref
+// update, which knows no pull request: the tested commit lands, the late one stays
+// in the pull request, its author is told, and it lands when it is asked for.
+func TestPushJustBeforeLanding(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		w.start()
+		pr := w.pull("left", map[string]string{"left": "1"})
+		tested := w.pr(pr).Head.SHA
+		w.beforeLanding(func() { w.more("left") })
+		w.label(w.bob, pr)
+		if !w.onGitHub() {
+			w.dropped(pr, "was pushed after the request")
+			w.notLanded(pr)
+			return
+		}
+		differs(t, "a push just before landing")
+		w.says(pr, "Landed as "+tested[:7])
+		w.says(pr, "was pushed too late and is not in it")
+		w.until("the label to be gone", func() bool { return !w.pr(pr).labelled() })
+		if !strings.HasPrefix(w.status(tested), "success: Landed as") {
+			t.Errorf("the status of %s is %q", tested, w.status(tested))
+		}
+		if late := w.status(w.pr(pr).Head.SHA); !strings.HasPrefix(late, "failure: ") {
+			t.Errorf("the status of the late commit is %q", late)
+		}
+		next := w.pull("next", map[string]string{"next": "1"})
+		w.label(w.bob, next)
+		w.landed(next)
+		w.notLanded(pr)
+		if main := w.mainIsGreen(); len(main) != 3 || main[1] != tested {
+			t.Errorf("%s was tested, main is %v", tested, main)
+		}
+		w.comment(w.bob, pr, "/merge") // now somebody has seen it
+		w.landed(pr)
 	})
 }
 
@@ -109,7 +138,7 @@ func TestPushBeforeTheFirstLook(t *testing.T) {
 				said := time.Now() // Gitea notes a push up to three seconds late
 				w.until("the push to be clearly later", func() bool { return time.Since(said) > 5*time.Second })
 				w.more("left")
-				w.until("the push to be noted", func() bool { return w.pushes(pr) > 0 })
+				w.until("the push to be noted", func() bool { return w.pushed(pr) })
 				w.start()
 				w.dropped(pr, "was pushed after the request, and nobody has approved it")
 				w.notLanded(pr)
@@ -129,14 +158,13 @@ func TestApprovalWithdrawn(t *testing.T) {
 				w.policy = "  require: {approvals: 1}\n  retest: {checks: ['ci']}\n"
 				w.start()
 				pr := w.pull("left", map[string]string{"left": "1"})
-				review := w.approve(w.bob, pr)
+				w.approve(w.bob, pr)
 				w.label(w.bob, pr)
 				candidate := w.testing(pr)
-				path := fmt.Sprintf("/repos/%s/pulls/%d/reviews", w.repo, pr)
 				if how == "dismissed" {
-					w.api(w.alice, "POST", fmt.Sprintf("%s/%d/dismissals", path, review), map[string]string{"message": "no"}, nil)
+					w.dismiss(w.alice, w.bob, pr)
 				} else {
-					w.api(w.bob, "POST", path, map[string]string{"event": "REQUEST_CHANGES", "body": "wait"}, nil)
+					w.review(w.bob, pr, gate.ChangesRequested)
 				}
 				// Gitea tells nobody that a review was dismissed; a green test must not land it.
 				w.ci(candidate, "ci", "success")
@@ -187,15 +215,9 @@ func TestTakenBackWhileTesting(t *testing.T) {
 	}{
 		{"label removed", `the label "merge" was taken off`, func(w *world, pr int) { w.unlabel(w.bob, pr) }},
 		{"cancelled by its author", "cancelled by", func(w *world, pr int) { w.comment(w.carol, pr, "/merge cancel") }},
-		{"closed", "the PR was closed", func(w *world, pr int) {
-			w.api(w.carol, "PATCH", fmt.Sprintf("/repos/%s/pulls/%d", w.repo, pr), map[string]string{"state": "closed"}, nil)
-		}},
-		{"drafted", "converted to a draft", func(w *world, pr int) {
-			w.api(w.carol, "PATCH", fmt.Sprintf("/repos/%s/pulls/%d", w.repo, pr), map[string]string{"title": "WIP: left"}, nil)
-		}},
-		{"retargeted", "was retargeted from main to dev", func(w *world, pr int) {
-			w.api(w.carol, "PATCH", fmt.Sprintf("/repos/%s/pulls/%d", w.repo, pr), map[string]string{"base": "dev"}, nil)
-		}},
+		{"closed", "the PR was closed", func(w *world, pr int) { w.close(w.carol, pr) }},
+		{"drafted", "converted to a draft", func(w *world, pr int) { w.draft(w.carol, pr) }},
+		{"retargeted", "was retargeted from main to dev", func(w *world, pr int) { w.retarget(w.carol, pr, "dev") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			each(t, func(t *testing.T, w *world) {
@@ -271,10 +293,6 @@ func TestReaderMayNotAsk(t *testing.T) {
 		if got := w.pr(pr); got.Merged || got.labelled() {
 			t.Error("a reader's command was obeyed")
 		}
-		if err := w.gitea.API(t.Context(), w.mallory.Token, "POST", fmt.Sprintf("/repos/%s/issues/%d/labels", w.repo, pr),
-			map[string]any{"labels": []string{"merge"}}, nil); err == nil && w.pr(pr).labelled() {
-			t.Error("Gitea lets a reader set labels")
-		}
 	})
 }
 
@@ -313,9 +331,9 @@ func TestNoCommand(t *testing.T) {
 		w.comment(w.bob, pr, "> /merge\n\nno")
 		w.comment(w.bob, pr, "```\n/merge\n```\n")
 		edited := w.comment(w.bob, pr, "nothing yet")
-		second := time.Now().Unix() + 1 // Gitea counts whole seconds: an edit in the same one does not show
+		second := time.Now().Unix() + 1 // forges count whole seconds: an edit in the same one does not show
 		w.until("the next second", func() bool { return time.Now().Unix() > second })
-		w.api(w.bob, "PATCH", fmt.Sprintf("/repos/%s/issues/comments/%d", w.repo, edited), map[string]string{"body": "/merge"}, nil)
+		w.edit(w.bob, edited, "/merge")
 		// A real command on another PR shows that the comments were seen by then.
 		other := w.pull("right", map[string]string{"right": "1"})
 		w.comment(w.bob, other, "/merge")
@@ -328,7 +346,7 @@ func TestNoCommand(t *testing.T) {
 
 func TestFreeze(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		w.api(w.alice, "PUT", "/repos/"+w.repo+"/collaborators/"+w.bot.Name, map[string]string{"permission": "admin"}, nil)
+		w.role(w.bot, gate.RoleAdmin) // who else reads other people's roles on Gitea?
 		w.start()
 		pr := w.pull("left", map[string]string{"left": "1"})
 		w.comment(w.bob, pr, "/merge freeze I said so")
@@ -342,20 +360,4 @@ func TestFreeze(t *testing.T) {
 		w.comment(w.alice, pr, "/merge unfreeze")
 		w.landed(pr)
 	})
-}
-
-// pushes counts the pushes that Gitea has noted in the PR's timeline, which it
-// does a second or two after they happened.
-func (w *world) pushes(pr int) (n int) {
-	w.Helper()
-	var events []struct {
-		Type string `json:"type"`
-	}
-	w.api(w.alice, "GET", fmt.Sprintf("/repos/%s/issues/%d/timeline", w.repo, pr), nil, &events)
-	for _, e := range events {
-		if e.Type == "pull_push" {
-			n++
-		}
-	}
-	return n
 }

@@ -58,7 +58,7 @@ func TestRedIsDroppedWithItsLog(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.policy = "  require: {approvals: 0}\n  retest: {command: 'echo a line of the log; cat note; exit 3', timeout: 1m}\n"
 		w.start()
-		pr := w.pull("bad", map[string]string{"note": "see ``` #1 @" + w.alice.Name})
+		pr := w.pull("bad", map[string]string{"note": "see ``` #1 @" + w.alice.name})
 		w.label(w.bob, pr)
 		w.dropped(pr, "Retest failed: exit 3")
 		text := w.sticky(pr)

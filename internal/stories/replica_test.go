@@ -1,19 +1,15 @@
 package stories
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -22,8 +18,9 @@ type replica struct {
 	w    *world
 	cmd  *exec.Cmd
 	url  string
-	log  string
-	conf string
+	dir  string // its configuration and secrets
+	data string // data_dir
+	log  string // the file with all its output
 	done chan struct{}
 }
 
@@ -32,38 +29,38 @@ type replica struct {
 func (w *world) start(extra ...string) *replica {
 	w.Helper()
 	dir := w.TempDir()
-	r := &replica{w: w, log: filepath.Join(dir, "log"), conf: filepath.Join(dir, "config.yaml")}
 	listen := freePort(w.TB)
-	r.url = "http://" + listen
-	poll := "poll: {active: 1s, idle: 1s}\n"
-	if w.hooks {
-		poll = "poll: {active: 30s, idle: 30s}\n"
+	r := &replica{w: w, url: "http://" + listen, dir: dir, log: filepath.Join(dir, "log"), data: filepath.Join(dir, "data")}
+	more := strings.Join(extra, "")
+	if !strings.Contains(more, "lease:") {
+		more += "lease: {ttl: 12s, renew: 3s, settle: 300ms}\n"
 	}
-	w.must(os.WriteFile(filepath.Join(dir, "token"), []byte(w.bot.Token), 0o600))
-	w.must(os.WriteFile(filepath.Join(dir, "secret"), []byte("a webhook secret"), 0o600))
-	config := fmt.Sprintf("listen: %s\nexternal_url: %s\ndata_dir: %s\nlog: {level: debug, format: text}\n"+
-		"forges:\n- {name: work, type: gitea, url: %q, token_file: token, webhook_secret_file: secret, repos: [%s]}\n"+
-		"defaults:\n%s%s%s", listen, r.url, filepath.Join(dir, "data"), w.proxy.url, w.repo, w.policy, poll, strings.Join(extra, ""))
-	if !strings.Contains(config, "lease:") {
-		config += "lease: {ttl: 10s, renew: 2s, settle: 300ms}\n"
-	}
-	w.must(os.WriteFile(r.conf, []byte(config), 0o600))
+	r.file("config.yaml", fmt.Sprintf("listen: %s\nexternal_url: %s\ndata_dir: %s\nlog: {level: debug, format: text}\n"+
+		"forges:\n- {name: work, %s, repos: [%s]}\ndefaults:\n%spoll: {active: %s, idle: %s}\n%s",
+		listen, r.url, r.data, w.hire(dir, w.proxy.url), w.repo(), w.policy, w.poll, w.poll, more))
 	w.replicas = append(w.replicas, r)
 	r.run()
 	if w.hooks {
-		w.api(w.alice, "POST", "/repos/"+w.repo+"/hooks", map[string]any{
-			"type": "gitea", "active": true, "events": []string{"pull_request", "push", "status"},
-			"config": map[string]string{"url": r.url + "/webhook/work", "content_type": "json", "secret": "a webhook secret"},
-		}, nil)
+		w.hear(r)
 	}
 	return r
 }
 
+// file writes one of the replica's files, as an operator would.
+func (r *replica) file(name, text string) {
+	r.w.Helper()
+	path := filepath.Join(r.dir, name)
+	r.w.must(os.WriteFile(path+".new", []byte(text), 0o600))
+	r.w.must(os.Rename(path+".new", path))
+}
+
+// run starts the program: its arguments are the configuration's name, its
+// environment is that of the tests, its output goes to the log.
 func (r *replica) run() {
 	r.w.Helper()
 	out, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	r.w.must(err)
-	r.cmd = exec.Command(program, "serve", "--config", r.conf)
+	r.cmd = exec.Command(program, "serve", "--config", filepath.Join(r.dir, "config.yaml"))
 	r.cmd.Stdout, r.cmd.Stderr = out, out
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	r.w.must(r.cmd.Start())
@@ -77,12 +74,7 @@ func (r *replica) run() {
 			r.w.Fatalf("mergegate ended\n%s", r.w.logs())
 		default:
 		}
-		resp, err := http.Get(r.url + "/readyz")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == 200
+		return r.page("/readyz") != ""
 	})
 }
 
@@ -114,23 +106,31 @@ func (w *world) logs() string {
 	return b.String()
 }
 
-// queue is what /api/queue of the first replica says about a PR: its state, "" when unknown.
+// page is what a page says, "" when it does not answer.
+func (r *replica) page(path string) string {
+	resp, err := http.Get(r.url + path)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return ""
+	}
+	return string(body)
+}
+
+// state is what /api/queue of the first replica that knows says about a PR; ""
+// when none does.
 func (w *world) state(n int) string {
-	w.Helper()
 	for _, r := range w.replicas {
-		resp, err := http.Get(r.url + "/api/queue")
-		if err != nil {
-			continue
-		}
 		var queues []struct {
 			Requests []struct {
 				PR    int    `json:"pr"`
 				State string `json:"state"`
 			} `json:"requests"`
 		}
-		err = json.NewDecoder(resp.Body).Decode(&queues)
-		resp.Body.Close()
-		if err != nil {
+		if json.Unmarshal([]byte(r.page("/api/queue")), &queues) != nil {
 			continue
 		}
 		for _, q := range queues {
@@ -142,51 +142,4 @@ func (w *world) state(n int) string {
 		}
 	}
 	return ""
-}
-
-// proxy stands between mergegate and Gitea. It counts, and can do things to a
-// request when a story asks for it.
-type proxy struct {
-	url   string
-	calls atomic.Int64
-	// meddle is called for each API request; true means that it has answered.
-	meddle atomic.Pointer[func(rw http.ResponseWriter, r *http.Request, forward func() *bytes.Buffer) bool]
-}
-
-func newProxy(t testing.TB, target string) *proxy {
-	to, err := url.Parse(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rp := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(to)
-		r.Out.Host = r.In.Host
-	}}
-	p := &proxy{}
-	server := &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/api/") {
-			p.calls.Add(1)
-		}
-		if m := p.meddle.Load(); m != nil {
-			forward := func() *bytes.Buffer {
-				rec := &recorder{header: http.Header{}, code: 200}
-				rp.ServeHTTP(rec, r)
-				return &rec.body
-			}
-			if (*m)(rw, r, forward) {
-				return
-			}
-		}
-		rp.ServeHTTP(rw, r)
-	})}
-	l := listen(t)
-	p.url = "http://" + l.Addr().String()
-	go server.Serve(l)
-	t.Cleanup(func() { server.Close() })
-	return p
-}
-
-// on does something to the requests that match until it says that it is done.
-func (p *proxy) on(f func(rw http.ResponseWriter, r *http.Request, forward func() *bytes.Buffer) bool) {
-	p.meddle.Store(&f)
 }

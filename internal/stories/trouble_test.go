@@ -5,73 +5,33 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// trouble is what the first replica's /api/queue says stands in the way of anything.
-func (w *world) trouble() string {
-	w.Helper()
-	resp, err := http.Get(w.replicas[0].url + "/")
-	if err != nil {
-		return ""
-	}
-	defer resp.Body.Close()
-	page, err := io.ReadAll(resp.Body)
-	w.must(err)
-	return string(page)
-}
-
 // A running bot survives whatever stands in its way, says so on its page, blames
 // nobody's PR, and goes on without a restart.
 func TestTroublePasses(t *testing.T) {
-	for _, c := range []struct {
-		name, says string
-		begin, end func(w *world)
-	}{
-		{
-			"forge down", "502",
-			func(w *world) {
-				w.proxy.on(func(rw http.ResponseWriter, _ *http.Request, _ func() *bytes.Buffer) bool {
-					http.Error(rw, "down", http.StatusBadGateway)
-					return true
-				})
-			},
-			func(w *world) { w.proxy.meddle.Store(nil) },
-		}, {
-			"token without scope", "403",
-			func(w *world) {
-				token, err := w.gitea.Token(w.Context(), w.bot, "read:user")
-				w.must(err)
-				w.replicas[0].token(token)
-			},
-			func(w *world) { w.replicas[0].token(w.bot.Token) },
-		}, {
-			"token revoked", "401",
-			func(w *world) { w.replicas[0].token("0000000000000000000000000000000000000000") },
-			func(w *world) { w.replicas[0].token(w.bot.Token) },
-		}, {
-			"repository without permission", "write access",
-			func(w *world) {
-				w.must(w.gitea.AddCollaborator(w.Context(), w.repo, w.bot.Name, "read"))
-			},
-			func(w *world) {
-				w.must(w.gitea.AddCollaborator(w.Context(), w.repo, w.bot.Name, "write"))
-			},
-		},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	for _, name := range []string{"forge down", "permission missing", "credentials refused", "repository out of reach"} {
+		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, w *world) {
+				c, ok := w.troubles()[name]
+				if !ok {
+					c = trouble{"502", func(w *world) {
+						w.proxy.on(func(rw http.ResponseWriter, _ *http.Request, _ func() *bytes.Buffer) bool {
+							http.Error(rw, "down", http.StatusBadGateway)
+							return true
+						})
+					}, func(w *world) { w.proxy.off() }}
+				}
 				w.manual()
-				w.start()
+				bot := w.start()
 				pr := w.pull("left", map[string]string{"left": "1"})
 				w.label(w.bob, pr)
 				candidate := w.testing(pr)
 				c.begin(w)
 				w.ci(candidate, "ci", "success")
-				w.until("the page to say what is wrong", func() bool { return strings.Contains(w.trouble(), c.says) })
+				w.until("the page to say what is wrong", func() bool { return strings.Contains(bot.page("/"), c.says) })
 				if text := w.sticky(pr); strings.Contains(text, "ropped") || w.pr(pr).Merged {
 					t.Errorf("the PR was blamed, or landed:\n%s", text)
 				}
@@ -82,31 +42,23 @@ func TestTroublePasses(t *testing.T) {
 	}
 }
 
-// token replaces the replica's token, as an operator would.
-func (r *replica) token(token string) {
-	r.w.Helper()
-	file := filepath.Join(filepath.Dir(r.conf), "token")
-	r.w.must(os.WriteFile(file+".new", []byte(token), 0o600))
-	r.w.must(os.Rename(file+".new", file))
-}
-
 // The JSON view and the pages answer, and name the PR.
 func TestPages(t *testing.T) {
-	w := newWorld(t, true)
+	w := newWorld(t, "gitea", true)
 	w.manual()
 	bot := w.start()
 	pr := w.pull("left", map[string]string{"left": "1"})
 	w.label(w.bob, pr)
 	w.testing(pr)
 	for path, want := range map[string]string{
-		"/":                           w.repo,
-		"/r/work/" + w.repo + "/main": "Add left",
-		"/p/work/" + w.repo + "/1":    "Add left",
-		"/metrics":                    "mergegate_requests{",
-		"/healthz":                    "ok",
-		"/readyz":                     "ok",
-		"/style.css":                  "{",
-		"/api/queue":                  `"state":"testing"`,
+		"/":                             w.repo(),
+		"/r/work/" + w.repo() + "/main": "Add left",
+		"/p/work/" + w.repo() + "/1":    "Add left",
+		"/metrics":                      "mergegate_requests{",
+		"/healthz":                      "ok",
+		"/readyz":                       "ok",
+		"/style.css":                    "{",
+		"/api/queue":                    `"state":"testing"`,
 	} {
 		resp, err := http.Get(bot.url + path)
 		w.must(err)
@@ -120,7 +72,7 @@ func TestPages(t *testing.T) {
 			t.Errorf("GET %s has no content security policy", path)
 		}
 	}
-	for path, want := range map[string]int{"/p/work/" + w.repo + "/77": 404, "/log/nosuchlog": 404, "/r/work/x/y/main": 404, "/nothing": 404} {
+	for path, want := range map[string]int{"/p/work/" + w.repo() + "/77": 404, "/log/nosuchlog": 404, "/r/work/x/y/main": 404, "/nothing": 404} {
 		resp, err := http.Get(bot.url + path)
 		w.must(err)
 		resp.Body.Close()
@@ -139,11 +91,15 @@ func TestPages(t *testing.T) {
 
 // A delivery that is not signed with the secret is refused, whatever it says.
 func TestForgedDeliveries(t *testing.T) {
-	w := newWorld(t, false)
+	t.Parallel()
+	tellOn(t, testForgedDeliveries, "gitea", "github")
+}
+
+func testForgedDeliveries(t *testing.T, w *world) {
 	bot := w.start()
 	for name, h := range map[string]http.Header{
 		"unsigned":  {},
-		"wrong":     {"X-Gitea-Signature": {strings.Repeat("00", 32)}},
+		"wrong":     {"X-Gitea-Signature": {strings.Repeat("00", 32)}, "X-Hub-Signature-256": {"sha256=" + strings.Repeat("00", 32)}},
 		"empty":     {"X-Gitea-Signature": {""}, "X-Hub-Signature-256": {"sha256="}},
 		"sha1 only": {"X-Hub-Signature": {"sha1=" + strings.Repeat("00", 20)}},
 	} {
@@ -151,6 +107,8 @@ func TestForgedDeliveries(t *testing.T) {
 		w.must(err)
 		req.Header = h
 		req.Header.Set("X-Gitea-Event", "push")
+		req.Header.Set("X-GitHub-Event", "push")
+		req.Header.Set("X-GitHub-Delivery", name)
 		resp, err := http.DefaultClient.Do(req)
 		w.must(err)
 		resp.Body.Close()
