@@ -187,7 +187,8 @@ type Forge interface {
 	PullRequest(ctx context.Context, r gate.Repo, n int) (gate.PR, error)
 	// Reviews lists submitted reviews, oldest first.
 	Reviews(ctx context.Context, r gate.Repo, n int) ([]gate.Review, error)
-	// Checks gives the newest word of each context on exactly this commit.
+	// Checks gives the newest word of each context on exactly this commit, by each
+	// who spoke, as far as the forge tells; of one context the oldest first.
 	Checks(ctx context.Context, r gate.Repo, c gate.SHA) ([]gate.Check, error)
 	// Role is what the account may do in the repository; RoleUnknown when the
 	// forge does not let the bot know.

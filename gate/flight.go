@@ -347,7 +347,7 @@ func (s *step) verdict(e *entry) Verdict {
 		if f.Candidate == s.ciOf {
 			ci = s.in.CI
 		}
-		v = both(v, JudgeChecks(p.Checks, ci, s.in.Own, f.Since, s.in.Now, p.StartTimeout, p.Timeout))
+		v = both(v, JudgeChecks(p, ci, s.in.Own, f.Since, s.in.Now))
 	}
 	if !p.Configured() {
 		return Verdict{State: Broken, Why: "no retest is configured"}

@@ -56,6 +56,7 @@ type Require struct {
 type RetestPolicy struct {
 	Command      string
 	Checks       []string // globs of CI contexts; each must match at least one, and all that match must pass
+	Creators     []string // whose checks are evidence: logins, and app:NAME; none means everybody's
 	Timeout      time.Duration
 	StartTimeout time.Duration // for a check that never appears
 	Network      bool

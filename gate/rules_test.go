@@ -90,7 +90,8 @@ func TestJudgeChecks(t *testing.T) {
 		{"each pattern must match", []string{"ci/*", "lint"}, []gate.Check{check("ci/a", gate.CheckPassed)}, 0, gate.Running, ""},
 	} {
 		begin := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
-		v := gate.JudgeChecks(tt.patterns, tt.checks, "mergegate", begin, begin.Add(tt.after), start, whole)
+		p := gate.RetestPolicy{Checks: tt.patterns, StartTimeout: start, Timeout: whole}
+		v := gate.JudgeChecks(p, tt.checks, "mergegate", begin, begin.Add(tt.after))
 		if v.State != tt.want || v.Why != tt.why {
 			t.Errorf("%s: %s %q, want %s %q", tt.name, v.State, v.Why, tt.want, tt.why)
 		}

@@ -108,13 +108,18 @@ const (
 	CheckFailed  CheckState = "failed" // failure, error, cancelled, timed out, action required
 )
 
-// Check is the newest word of one CI context on one commit.
+// ForgeActions is the App of checks that the forge's own runner posts without an
+// account, as Gitea's Actions do.
+const ForgeActions = "actions"
+
+// Check is the newest word of one CI context on one commit, by one creator.
 type Check struct {
 	Context string
 	State   CheckState
 	Text    string // what CI says about it
 	URL     string
-	By      User // who posted it; zero when the forge does not say
+	By      User   // who posted it; zero when the forge does not say
+	App     string // the App that posted it, by its short name; "" for a person
 	At      time.Time
 }
 

@@ -37,6 +37,7 @@ type world struct {
 	conflicts   map[string]bool            // changes that do not apply any more
 	ci          map[string]gate.CheckState // what CI says of each commit it sees, unless ciOn says otherwise
 	ciOn        map[gate.SHA]map[string]gate.CheckState
+	ciBy        map[string]string // who posts it: a login for each name
 	mood        mood
 	late        []gate.Land // landings that the forge has not got round to
 	comments    int64
@@ -342,7 +343,7 @@ func (w *world) input() gate.Input {
 		w.seen.ci = nil
 		for _, name := range slices.Sorted(maps.Keys(w.ci)) {
 			if w.visible(f) {
-				w.seen.ci = append(w.seen.ci, gate.Check{Context: name, State: w.check(f.Candidate, name)})
+				w.seen.ci = append(w.seen.ci, gate.Check{Context: name, State: w.check(f.Candidate, name), By: gate.User{ID: 1, Login: w.ciBy[name]}})
 			}
 		}
 	}

@@ -139,6 +139,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		"own branch":            {oneForge + "defaults: {branches: [mergegate/main/1]}", `where mergegate puts its candidates`},
 		"option as branch":      {oneForge + "defaults: {branches: ['--upload-pack=x']}", `is not a name of a branch`},
 		"no branch":             {oneForge + "defaults: {branches: []}", `no branch is named`},
+		"check creator":         {oneForge + "defaults: {retest: {check_creators: [ci-bot, 'ci-*']}}", `defaults.retest.check_creators[1]: "ci-*" is not a name`},
+		"check creator without": {oneForge + "defaults: {retest: {check_creators: ['app:']}}", `defaults.retest.check_creators[0]: "app:" is not a name`},
 		"check pattern":         {oneForge + "defaults: {retest: {checks: ['']}}", `defaults.retest.checks[0]: must not be empty`},
 		"env name":              {oneForge + "defaults: {retest: {env: {A-B: x}}}", `defaults.retest.env.A-B: not a name of a variable`},
 		"timeout":               {oneForge + "defaults: {retest: {timeout: 0s}}", `defaults.retest.timeout: 0s is too short. Use at least 1s.`},

@@ -43,6 +43,7 @@ type rawRequire struct {
 type rawRetest struct {
 	Command      string            `yaml:"command"`
 	Checks       []string          `yaml:"checks"`
+	Creators     []string          `yaml:"check_creators"`
 	Timeout      time.Duration     `yaml:"timeout"`
 	StartTimeout time.Duration     `yaml:"start_timeout"`
 	Network      bool              `yaml:"network"`
@@ -71,7 +72,7 @@ func defaultPolicy() gate.Policy {
 		Require:  gate.Require{Approvals: 1, BlockLabels: []string{"do-not-merge", "wip"}},
 		CatchUp:  gate.CatchUpRebase,
 		Retest: gate.RetestPolicy{
-			Checks: []string{}, Timeout: 30 * time.Minute, StartTimeout: 10 * time.Minute, Env: map[string]string{},
+			Checks: []string{}, Creators: []string{}, Timeout: 30 * time.Minute, StartTimeout: 10 * time.Minute, Env: map[string]string{},
 		},
 		Land:     gate.LandPolicy{Method: gate.Auto},
 		Queue:    gate.QueuePolicy{Slots: 1, Batch: 1},
@@ -110,7 +111,7 @@ func fromPolicy(p gate.Policy) rawPolicy {
 		Queue: rawQueue(p.Queue), Retry: rawRetry{Attempts: p.Attempts}, Comments: p.Comments, Public: p.Public,
 	}
 	r.Require.BlockLabels = slices.Clone(p.Require.BlockLabels)
-	r.Retest.Checks = slices.Clone(p.Retest.Checks)
+	r.Retest.Checks, r.Retest.Creators = slices.Clone(p.Retest.Checks), slices.Clone(p.Retest.Creators)
 	r.Retest.Env = maps.Clone(p.Retest.Env)
 	return r
 }

@@ -18,6 +18,7 @@ import (
 var (
 	forgeName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,30}$`)
 	repoName  = regexp.MustCompile(`^[A-Za-z0-9_.-]+/([A-Za-z0-9_.-]+|\*)$`)
+	creator   = regexp.MustCompile(`^(app:)?[A-Za-z0-9][A-Za-z0-9._-]*(\[bot\])?$`)
 	envName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
@@ -176,6 +177,11 @@ func (d *document) checkPolicy(prefix string, p gate.Policy) {
 	for i, c := range p.Retest.Checks {
 		if c == "" {
 			d.wrong(fmt.Sprintf("%sretest.checks[%d]", prefix, i), `Write a context like "build", or "ci/*"`, "must not be empty")
+		}
+	}
+	for i, c := range p.Retest.Creators {
+		if !creator.MatchString(c) {
+			d.wrong(fmt.Sprintf("%sretest.check_creators[%d]", prefix, i), `Write a login like "ci-bot", or an App like "app:github-actions"; no patterns`, "%q is not a name", c)
 		}
 	}
 	for name := range p.Retest.Env {

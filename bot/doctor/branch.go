@@ -143,8 +143,13 @@ func checkRetest(r *report, b base, sandbox Sandbox) {
 	case !t.Configured():
 		r.add(Fail, b.subject(), "no retest is configured, so nothing can pass", "set retest.command or retest.checks in "+config.PolicyFile)
 		return
+	case len(t.Checks) > 0 && len(t.Creators) == 0:
+		r.add(Warn, b.subject(), "retest believes "+strings.Join(t.Checks, ", ")+" from everybody who may write", "name those whose checks count in retest.check_creators")
+	case len(t.Checks) > 0:
+		r.add(OK, b.subject(), "retest waits for "+strings.Join(t.Checks, ", ")+" by "+strings.Join(t.Creators, ", "), "")
+	}
+	switch {
 	case t.Command == "":
-		r.add(OK, b.subject(), "retest waits for "+strings.Join(t.Checks, ", "), "")
 		return
 	case sandbox.Weak():
 		r.add(Warn, b.subject(), "the retest command runs without a sandbox: it sees the bot's files, its token among them", "install bubblewrap, or use retest.checks")

@@ -151,8 +151,11 @@ func (f *Forge) Checks(ctx context.Context, r gate.Repo, c gate.SHA) ([]gate.Che
 			return nil, err
 		}
 		for _, s := range combined.Statuses {
-			checks = append(checks, gate.Check{Context: s.Context, State: checkState(s.State),
-				Text: s.Description, URL: s.TargetURL, By: user(s.Creator), At: s.Updated})
+			c := gate.Check{Context: s.Context, State: checkState(s.State), Text: s.Description, URL: s.TargetURL, By: user(s.Creator), At: s.Updated}
+			if s.Creator == nil { // the API always has somebody's token
+				c.App = gate.ForgeActions
+			}
+			checks = append(checks, c)
 		}
 		longest = max(longest, len(combined.Statuses))
 		if page*longest >= count(a.header) {

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -207,17 +208,14 @@ func (f *Forge) Role(ctx context.Context, r gate.Repo, u gate.User) (gate.Role, 
 }
 
 // Checks implements forge.Forge, from commit statuses and check runs together.
-// Of the check runs with one name by one App the newest counts. A name that
-// several sources use (a status and a check run, or two Apps) must pass in all of
-// them, as in GitHub's own gate. Our own check run is left out: it is no evidence.
+// Of the check runs with one name by one App the newest is given, and of the statuses
+// of one context the newest by each account. (GitHub's combined status would be
+// shorter, but does not say who posted them.) Our own check run is left out: it is no
+// evidence.
 func (f *Forge) Checks(ctx context.Context, r gate.Repo, c gate.SHA) ([]gate.Check, error) {
 	op := fmt.Sprintf("read the checks of %s in %s", c.Short(), r)
 	statuses, err := pages(ctx, f, r, op, (*sdk.RepoStatus).GetID, func(s site, page sdk.ListOptions) ([]*sdk.RepoStatus, *sdk.Response, error) {
-		all, resp, err := s.api.Repositories.GetCombinedStatus(ctx, s.owner, s.name, string(c), &page)
-		if err != nil {
-			return nil, resp, err
-		}
-		return all.Statuses, resp, nil
+		return s.api.Repositories.ListStatuses(ctx, s.owner, s.name, string(c), &page)
 	})
 	if err != nil {
 		return nil, err
@@ -227,7 +225,7 @@ func (f *Forge) Checks(ctx context.Context, r gate.Repo, c gate.SHA) ([]gate.Che
 		return nil, err
 	}
 	var checks []gate.Check
-	for _, s := range statuses {
+	for _, s := range newestStatuses(statuses) {
 		checks = append(checks, gate.Check{Context: s.GetContext(), State: statusState(s.GetState()), Text: s.GetDescription(),
 			URL: s.GetTargetURL(), By: user(s.GetCreator()), At: s.GetUpdatedAt().Time})
 	}
@@ -236,15 +234,10 @@ func (f *Forge) Checks(ctx context.Context, r gate.Repo, c gate.SHA) ([]gate.Che
 			checks = append(checks, checkOf(run))
 		}
 	}
-	// Worst first, so that of those with one name the worst is kept.
-	worst := []gate.CheckState{gate.CheckFailed, gate.CheckPending, gate.CheckPassed}
 	slices.SortStableFunc(checks, func(a, b gate.Check) int {
-		if c := strings.Compare(a.Context, b.Context); c != 0 {
-			return c
-		}
-		return slices.Index(worst, a.State) - slices.Index(worst, b.State)
+		return cmp.Or(strings.Compare(a.Context, b.Context), strings.Compare(a.App, b.App))
 	})
-	return slices.CompactFunc(checks, func(a, b gate.Check) bool { return a.Context == b.Context }), nil
+	return checks, nil
 }
 
 func (f *Forge) checkRuns(ctx context.Context, r gate.Repo, op string, c gate.SHA, o sdk.ListCheckRunsOptions) ([]*sdk.CheckRun, error) {
@@ -256,6 +249,23 @@ func (f *Forge) checkRuns(ctx context.Context, r gate.Repo, op string, c gate.SH
 		}
 		return all.CheckRuns, resp, nil
 	})
+}
+
+// newestStatuses keeps of the statuses of one context by one account the one that was
+// posted last: ids only grow. The oldest comes first.
+func newestStatuses(all []*sdk.RepoStatus) []*sdk.RepoStatus {
+	type key struct {
+		context string
+		by      int64
+	}
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(a, b *sdk.RepoStatus) int { return cmp.Compare(a.GetID(), b.GetID()) })
+	last := make(map[key]int64)
+	of := func(s *sdk.RepoStatus) key { return key{s.GetContext(), s.GetCreator().GetID()} }
+	for _, s := range all {
+		last[of(s)] = s.GetID()
+	}
+	return slices.DeleteFunc(all, func(s *sdk.RepoStatus) bool { return last[of(s)] != s.GetID() })
 }
 
 // newest keeps of the runs with one name by one App the one that started last:
@@ -289,7 +299,7 @@ func statusState(s string) gate.CheckState {
 
 func checkOf(run *sdk.CheckRun) gate.Check {
 	c := gate.Check{Context: run.GetName(), State: gate.CheckPending, Text: run.GetOutput().GetTitle(), URL: run.GetDetailsURL(),
-		By: gate.User{Login: run.GetApp().GetSlug()}, At: run.GetStartedAt().Time}
+		App: run.GetApp().GetSlug(), At: run.GetStartedAt().Time}
 	if run.GetStatus() != "completed" {
 		return c
 	}

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -42,9 +43,9 @@ func TestChecksOfAllKinds(t *testing.T) {
 	check(t, err)
 	var got []string
 	for _, c := range all {
-		got = append(got, c.Context+" "+string(c.State))
+		got = append(got, strings.TrimSpace(c.Context+" "+string(c.State)+" "+cmp.Or(c.App, c.By.Login)))
 	}
-	want := "build pending, docs passed, lint pending, mergegate pending, slow failed, twice failed, unit passed"
+	want := fmt.Sprintf("build pending %[1]s, build passed ci, docs passed ci, lint pending ci, mergegate pending queue[bot], slow failed ci, twice passed ci, twice failed other-ci, unit passed %[1]s", s.author.Login)
 	if strings.Join(got, ", ") != want {
 		t.Errorf("checks %s\nwant %s", strings.Join(got, ", "), want)
 	}
