@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // group is a control group that limits the memory and the processes of one
@@ -123,22 +125,35 @@ func (g *group) outOfMemory() bool {
 	return false
 }
 
-// close kills what is left in the group (v2) and deletes it.
+// close kills what is left in the group and deletes it.
 func (g *group) close() error {
 	if g == nil {
 		return nil
 	}
 	var errs []error
 	for _, dir := range g.dirs {
-		_ = os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) // v1 has no such file
 		// The kernel takes a moment to notice that a group is empty.
 		err := os.Remove(dir)
-		for deadline := time.Now().Add(killGrace / 4); err != nil && time.Now().Before(deadline); err = os.Remove(dir) {
+		for deadline := time.Now().Add(killGrace); err != nil && time.Now().Before(deadline); err = os.Remove(dir) {
+			killGroup(dir)
 			time.Sleep(time.Millisecond)
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// killGroup kills every process in the group: at once with v2, one by one with v1.
+func killGroup(dir string) {
+	if os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) == nil {
+		return
+	}
+	text, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	for _, field := range strings.Fields(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil && pid > 1 {
+			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
+		}
+	}
 }
 
 // sweepGroups deletes the empty groups of dead processes. One that is in use

@@ -7,10 +7,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"os/signal"
 	"runtime"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -24,6 +22,9 @@ const (
 	maxFile      = 16 << 30 // bytes a test may write into one file
 	maxOpen      = 65536    // open files of one process
 	maxProcesses = 4096     // processes and threads of one test
+
+	niceness     = 10              // of a test, so that the bot stays awake beside it
+	killPatience = 5 * time.Second // for killDescendants
 )
 
 // spec is what the bot tells the child to do. It travels over the socket, so
@@ -33,8 +34,15 @@ type spec struct {
 	Mounts   []mount // what it consists of
 	Loopback bool    // bring up the loopback device
 	Reap     bool    // no process namespace: find and kill what the command leaves behind
+	Fence    *fence  // no mount namespace: what the command may reach
+	User     int     // run the command as this user; 0 for the bot's own
+	Network  bool
+	Memory   int64    // kill the command when it uses more bytes; 0 where a control group does
+	Memories []string // file systems in memory that count
+	Disks    []string // directories on the disk that the command can write, on one file system
 	Dir      string
 	Home     string
+	Tmp      string // TMPDIR; "" for /tmp
 	Env      []string
 	Command  string
 }
@@ -45,6 +53,7 @@ type report struct {
 	Exited  bool
 	Exit    int    // with Exited
 	Signal  int    // with Exited: the shell itself was killed
+	Excess  string // it was killed: what it used too much of
 	Trouble string // the command could not be started
 }
 
@@ -56,9 +65,10 @@ func Child() {
 	if len(os.Args) != 2 || os.Args[1] != childArg {
 		return
 	}
-	// Capabilities belong to a thread; the command inherits those of the
-	// thread that starts it.
-	runtime.LockOSThread()
+	runtime.LockOSThread() // capabilities belong to a thread
+	// A signal that is handled ends nobody: not even as the first process of a
+	// namespace, where the test could send one. The command starts without this.
+	signal.Notify(make(chan os.Signal, 1))
 	conn := os.NewFile(childFD, "bot")
 	unix.CloseOnExec(childFD)
 	if err := child(conn); err != nil {
@@ -94,18 +104,17 @@ func child(conn *os.File) error {
 			return err
 		}
 	}
-	if err := limit(); err != nil {
+	if err := errors.Join(limit(), hide(s.Reap)); err != nil {
 		return err
 	}
-	if err := dropPrivileges(s.Reap); err != nil {
-		return err
+	if s.User == 0 {
+		if err := dropPrivileges(); err != nil {
+			return err
+		}
 	}
-	cmd := exec.Command("/bin/sh", "-c", s.Command)
-	cmd.Dir, cmd.Env = s.Dir, s.Env
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start the shell: %w", err)
+	cmd, err := launch(s)
+	if err != nil {
+		return err
 	}
 	if err := json.NewEncoder(conn).Encode(report{Started: true}); err != nil {
 		return err
@@ -117,20 +126,83 @@ func child(conn *os.File) error {
 		_, _ = io.Copy(io.Discard, conn) // ends when the bot does
 		close(gone)
 	}()
+	over, stop := make(chan string), make(chan struct{})
+	go func() {
+		if excess := watch(s, stop); excess != "" {
+			over <- excess
+		}
+	}()
 	var end report
 	select {
 	case <-gone:
+	case end.Excess = <-over:
 	case status := <-ended:
 		end.Exited, end.Exit = true, status.ExitStatus()
 		if status.Signaled() {
 			end.Signal = int(status.Signal())
 		}
 	}
+	close(stop)
 	if s.Reap {
-		killDescendants()
+		killDescendants(killPatience)
 	}
 	_ = json.NewEncoder(conn).Encode(end) // the bot may be gone
 	return nil
+}
+
+// launch starts the command from a thread of its own, which is put under all
+// restrictions and ends with this function. The other threads stay outside the
+// fence, so that nothing inside can signal this process.
+func launch(s spec) (*exec.Cmd, error) {
+	cmd := exec.Command("/bin/sh", "-c", s.Command)
+	cmd.Dir, cmd.Env = s.Dir, s.Env
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if s.User != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(s.User), Gid: uint32(s.User)}
+	}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread goes with the goroutine
+		err := restrict(s)
+		if err == nil {
+			if err = cmd.Start(); err != nil {
+				err = fmt.Errorf("start the shell: %w", err)
+			}
+		}
+		started <- err
+	}()
+	return cmd, <-started
+}
+
+// restrict puts the calling thread under everything that the command must not
+// be able to shake off. With another user to come, its capabilities go when
+// that user's program starts.
+func restrict(s spec) error {
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, niceness); err != nil {
+		return fmt.Errorf("step back: %w", err)
+	}
+	if s.User == 0 {
+		if err := dropPrivileges(); err != nil {
+			return err
+		}
+	} else if err := dropBounds(); err != nil {
+		return err
+	}
+	if s.Fence != nil {
+		if err := s.Fence.enter(s.Network); err != nil {
+			return err
+		}
+	}
+	closed := closedCalls()
+	if s.Fence != nil {
+		closed = append(closed, sharedMemory()...)
+	}
+	f, err := newFilter(closed, s.Fence == nil || s.Network)
+	if err != nil {
+		return err
+	}
+	return f.install()
 }
 
 // reap buries every process that ends until pid does.
@@ -141,34 +213,6 @@ func reap(pid int) unix.WaitStatus {
 		if err == nil && got == pid {
 			return status
 		}
-	}
-}
-
-// killDescendants kills until no process is left below this one. As a
-// "subreaper" it is the parent of those who lost theirs, so nobody gets away
-// by forking twice; but a test that forks faster than this loop kills is not
-// caught. A process namespace has no such gap.
-func killDescendants() {
-	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); {
-		lists, _ := filepath.Glob("/proc/self/task/*/children")
-		for _, list := range lists {
-			text, _ := os.ReadFile(list)
-			for _, field := range strings.Fields(string(text)) {
-				if pid, err := strconv.Atoi(field); err == nil {
-					_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
-				}
-			}
-		}
-		for {
-			pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
-			if errors.Is(err, unix.ECHILD) {
-				return
-			}
-			if err == nil && pid == 0 {
-				break
-			}
-		}
-		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -197,30 +241,43 @@ func limit() error {
 	return nil
 }
 
-// dropPrivileges gives up every capability, for this process and for all that
-// it starts, also by setuid programs, and hides this process's memory.
-func dropPrivileges(subreaper bool) error {
-	prctl := func(option int, arg uintptr) error { return unix.Prctl(option, arg, 0, 0, 0) }
-	for c := range uintptr(64) {
-		// EPERM: it has no capabilities to give up. EINVAL: the kernel has no such capability.
-		if err := prctl(unix.PR_CAPBSET_DROP, c); err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("drop capability %d: %w", c, err)
-		}
+// hide keeps a test away from this process.
+func hide(subreaper bool) error {
+	err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	if subreaper {
+		err = errors.Join(err, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 	}
+	if err != nil {
+		return fmt.Errorf("keep to ourselves: %w", err)
+	}
+	return nil
+}
+
+// dropPrivileges gives up every capability of this thread, and of all that it
+// starts, also by setuid programs.
+func dropPrivileges() error {
 	var none [2]unix.CapUserData
 	err := errors.Join(
+		dropBounds(),
 		unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
 		unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]),
-		prctl(unix.PR_SET_NO_NEW_PRIVS, 1),
-		prctl(unix.PR_SET_DUMPABLE, 0),
 	)
-	if subreaper {
-		err = errors.Join(err, prctl(unix.PR_SET_CHILD_SUBREAPER, 1))
-	}
 	if err != nil {
 		return fmt.Errorf("give up privileges: %w", err)
 	}
 	return nil
+}
+
+// dropBounds gives up every capability that a program to come could get.
+func dropBounds() error {
+	for c := range uintptr(64) {
+		// EPERM: it has no capabilities to give up. EINVAL: the kernel has no such capability.
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
+		if err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("drop capability %d: %w", c, err)
+		}
+	}
+	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 }
 
 // loopbackUp brings up the only device of a new network namespace.

@@ -29,22 +29,28 @@
 // # The sandbox
 //
 // At the start the strongest way that really works here is taken: bubblewrap,
-// then Linux namespaces set up by this package, then none, which is Weak. The
-// first two show a test the same: the machine's programs read-only (/usr, /opt,
-// /nix and the harmless part of /etc), its checkout at /checkout, and memory at
-// /tmp and $HOME, each empty and at most half of the machine's. No network but
-// its own loopback, unless the job asks for the host's. No process outside is
-// visible. A file readable by the bot under /usr, /opt or /nix is visible to
-// the test too, except in the data directory, the bot's current directory and
-// its home: keep secrets out of there.
+// then Linux namespaces set up by this package, then landlock, then none, which
+// is Weak. The first two show a test the same: the machine's programs read-only
+// (/usr, /opt, /nix and the harmless part of /etc), its checkout at /checkout,
+// and memory at /tmp and $HOME, each empty and at most a quarter of the machine's.
+// No network but its own loopback, unless the job asks for the host's. No process
+// outside is visible. A file readable by the bot under /usr, /opt or /nix is
+// visible to the test too, except in the data directory, the bot's current
+// directory and its home: keep secrets out of there.
+//
+// Landlock shows the same programs where they are, and lets a test write its
+// checkout, its home and $TMPDIR, all on the disk. Without the host's network it
+// has no sockets at all, not even a loopback. When the bot is root, the test runs
+// as another user. See Sandbox.Open for what it does not hide.
 //
 // In every rung the first process is our own (see Child). It sets resource
-// limits, gives up all capabilities, starts the shell, and tells the end over
-// a socket. Where control groups can be made (see groupParents), a test has at
-// most three quarters of the machine's memory, and 4096 processes also as root;
-// else Sandbox.Limits says what is missing. Space on the disk is limited only
-// for each file. When either side of the socket goes, because of a timeout or
-// because the bot was killed, every process of the test goes too.
+// limits, gives up all capabilities, filters system calls that no test needs,
+// starts the shell, and tells the end over a socket. Where control groups can be
+// made (see groupParents), a test has at most three quarters of the machine's
+// memory, and 4096 processes also as root; else the memory is watched, and
+// Sandbox.Limits says so. Half of the free disk is the most it may fill. When
+// either side of the socket goes, because of a timeout or because the bot was
+// killed, every process of the test goes too.
 //
 // The environment is PATH, HOME, LANG, CI, MERGEGATE_BASE, MERGEGATE_CANDIDATE,
 // MERGEGATE_TREE and what the job adds. Standard input is empty, and there is
@@ -156,7 +162,9 @@ func newRunner(ctx context.Context, dir string, readOnly []string, log *slog.Log
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "logs"), 0o700); err != nil {
+	// Others may pass the data directory, but not look into it: what is in there
+	// is closed by itself, and another user may have to run tests (see openUp).
+	if err := errors.Join(os.MkdirAll(filepath.Dir(dir), 0o711), os.MkdirAll(filepath.Join(dir, "logs"), 0o700)); err != nil {
 		return nil, fmt.Errorf("prepare the retest directory: %w", err)
 	}
 	pool, err := newPool(filepath.Join(dir, "trees"))
@@ -197,8 +205,9 @@ func (r *Runner) Sweep(keep time.Duration) {
 
 func (r *Runner) warn(err error) { r.log.Warn("clean up after a retest", "err", err) }
 
-// Run judges a job. It returns at most two seconds after the job's timeout or
-// the end of the context, and may be repeated.
+// Run judges a job, and may be repeated. It returns when every process of the
+// test is dead: well within a second after the job's timeout or the end of the
+// context, or after at most 20 where the machine has too much to do.
 func (r *Runner) Run(ctx context.Context, job Job) Result {
 	if err := job.check(); err != nil {
 		return broken(ctx, err)

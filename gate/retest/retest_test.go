@@ -1,8 +1,10 @@
 package retest
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -91,6 +93,7 @@ func (r *repo) job(command string) Job {
 
 func runner(t testing.TB, dir string, rungs []rung) *Runner {
 	t.Helper()
+	passable(t, dir)
 	r, err := newRunner(t.Context(), dir, nil, slog.New(slog.NewTextHandler(t.Output(), nil)), rungs)
 	if err != nil {
 		t.Fatal(err)
@@ -102,6 +105,17 @@ func runner(t testing.TB, dir string, rungs []rung) *Runner {
 		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) // undo what the weak rung did to this process
 	})
 	return r
+}
+
+// passable lets another user reach a temporary directory of a test. For all
+// others these are closed.
+func passable(t testing.TB, dir string) {
+	t.Helper()
+	for top := filepath.Clean(os.TempDir()); strings.HasPrefix(dir, top+"/"); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o711); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // eachRung runs the test on every rung of the ladder that this machine has.
@@ -203,14 +217,15 @@ func TestEnvironment(t *testing.T) {
 		job.Env = map[string]string{"GOFLAGS": "-mod=vendor", "MERGEGATE_TREE": "a lie"}
 		res := r.Run(t.Context(), job)
 		text := log(t, r, res)
-		home, pwd := insideHome, insideTree
-		if r.Sandbox().Weak() {
+		home, pwd, tmp := insideHome, insideTree, ""
+		if r.rung.bare {
 			_, rest, _ := strings.Cut(text, "\nHOME=")
 			home, _, _ = strings.Cut(rest, "\n")
 			pwd = filepath.Join(filepath.Dir(home), "tree")
+			tmp = "TMPDIR=" + filepath.Join(filepath.Dir(home), "tmp") + "\n"
 		}
 		want := fmt.Sprintf("CI=true\nGOFLAGS=-mod=vendor\nHOME=%s\nLANG=C.UTF-8\nMERGEGATE_BASE=%s\nMERGEGATE_CANDIDATE=%s\n"+
-			"MERGEGATE_TREE=%s\nPATH=%s\nPWD=%s\nnot a tty\n/dev/null\n0\n", home, job.Base, job.Commit, job.Tree, searchPath(nil), pwd)
+			"MERGEGATE_TREE=%s\nPATH=%s\nPWD=%s\n%snot a tty\n/dev/null\n0\n", home, job.Base, job.Commit, job.Tree, searchPath(nil), pwd, tmp)
 		if text = strings.ReplaceAll(text, "OLDPWD=/\n", ""); text != want {
 			t.Errorf("the test sees\n%swant\n%s", text, want)
 		}

@@ -19,9 +19,10 @@ import (
 )
 
 const (
-	startLimit = 20 * time.Second // for a sandbox to come up
-	probeLimit = 20 * time.Second // for `true` to run in it
-	killGrace  = time.Second      // for the child to end, before it is killed
+	startLimit = 20 * time.Second       // for a sandbox to come up
+	probeLimit = 20 * time.Second       // for `true` to run in it
+	pipeGrace  = 250 * time.Millisecond // for the last output of a dead command
+	killGrace  = 10 * time.Second       // for the child to end, before it is killed
 )
 
 // execute runs the command in the slot and gives the slot back.
@@ -59,12 +60,17 @@ type process struct {
 
 // start starts the child and tells it what to do.
 func (r *Runner) start(s *slot, job Job, out *output) (_ *process, err error) {
-	v := view{tree: s.tree(), home: s.home(), root: r.root, hide: r.hide, shown: r.shown, network: job.Network}
-	sp := spec{Command: job.Command}
+	v := view{tree: s.tree(), home: s.home(), tmp: s.tmp(), user: r.pool.owner, root: r.root, hide: r.hide, shown: r.shown, network: job.Network}
+	sp := spec{Command: job.Command, Network: job.Network}
 	r.rung.complete(v, &sp)
-	sp.Env = environment(job, sp.Home, searchPath(r.shown))
-	if err := os.MkdirAll(v.home, 0o700); err != nil {
-		return nil, err
+	sp.Env = environment(job, sp, searchPath(r.shown))
+	if r.groupErr != nil {
+		sp.Memory = memoryLimit()
+	}
+	for _, dir := range []string{v.home, v.tmp} {
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.Lchown(dir, r.pool.user(), -1)); err != nil {
+			return nil, err
+		}
 	}
 	cmd, err := r.rung.command(v)
 	if err != nil {
@@ -221,8 +227,8 @@ func (p *process) silence(what string, out *output) error {
 	return errors.New(strings.TrimSuffix(what+": "+lastLine(out.bytes()), ": "))
 }
 
-// stop ends the process tree, and says whether that is certain. It takes at
-// most killGrace and a half, and may be repeated. The child's end is that of
+// stop ends the process tree, and says whether that is certain. It takes
+// milliseconds, or twice killGrace where that is not enough, and may be repeated. The child's end is that of
 // its process namespace: when it has been waited for, nobody is left.
 func (p *process) stop() bool {
 	if p.stopped {
@@ -237,11 +243,11 @@ func (p *process) stop() bool {
 		p.dead = false // bwrap's children end soon after, but nobody says when
 		select {
 		case <-p.done:
-		case <-time.After(killGrace / 2):
+		case <-time.After(killGrace):
 		}
 	}
 	// Without a sandbox somebody may have kept the pipe.
-	_ = p.pipe.SetReadDeadline(time.Now().Add(killGrace / 4))
+	_ = p.pipe.SetReadDeadline(time.Now().Add(pipeGrace))
 	<-p.copied
 	p.pipe.Close()
 	p.outOfMemory = p.group.outOfMemory()
@@ -253,6 +259,8 @@ func (p *process) stop() bool {
 func verdict(rep report, log []byte) Result {
 	res := Result{Verdict: Failed, Exit: rep.Exit}
 	switch {
+	case rep.Excess != "":
+		res.Exit, res.Why = -1, "killed: "+rep.Excess
 	case !rep.Exited:
 		return Result{Verdict: Broken, Exit: -1, Why: "the sandbox ended without a result"}
 	case rep.Signal != 0:
@@ -291,8 +299,11 @@ func lastLine(log []byte) string {
 }
 
 // environment is the whole environment of a command, sorted.
-func environment(job Job, home, path string) []string {
-	env := map[string]string{"PATH": path, "HOME": home, "LANG": "C.UTF-8", "CI": "true"}
+func environment(job Job, s spec, path string) []string {
+	env := map[string]string{"PATH": path, "HOME": s.Home, "LANG": "C.UTF-8", "CI": "true"}
+	if s.Tmp != "" {
+		env["TMPDIR"] = s.Tmp
+	}
 	maps.Copy(env, job.Env)
 	maps.Copy(env, map[string]string{
 		"MERGEGATE_BASE": string(job.Base), "MERGEGATE_CANDIDATE": string(job.Commit), "MERGEGATE_TREE": string(job.Tree),

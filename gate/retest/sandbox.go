@@ -25,9 +25,10 @@ const (
 
 // Sandbox is what was found at the start.
 type Sandbox struct {
-	Name   string   // "bubblewrap", "namespaces" or "none"
+	Name   string   // "bubblewrap", "namespaces", "landlock" or "none"
 	Passed []string // the stronger ones, and why each does not work here
 	Limits []string // limits that cannot be kept here
+	Open   []string // what this sandbox does not stop
 	weak   bool
 }
 
@@ -42,6 +43,9 @@ func (s Sandbox) String() string {
 	if s.weak {
 		text += ": tests see the bot's files and network, and are not run for forks"
 	}
+	if len(s.Open) > 0 {
+		text += "; open: " + strings.Join(s.Open, ", ")
+	}
 	return strings.Join(slices.Concat([]string{text}, s.Passed, s.Limits), "; ")
 }
 
@@ -49,6 +53,8 @@ func (s Sandbox) String() string {
 type rung struct {
 	name string
 	weak bool
+	bare bool     // it runs in the bot's own file system and process namespace
+	open []string // what it does not stop, see Sandbox.Open
 	// command prepares the process. It is started with no environment, with
 	// the socket to the child as its descriptor 3.
 	command func(v view) (*exec.Cmd, error)
@@ -64,18 +70,48 @@ func ladder() []rung {
 			inside(v, s)
 			s.Root, s.Mounts, s.Loopback = v.root, v.mounts(), !v.network
 		}},
-		{name: "none", weak: true, command: bare, complete: func(v view, s *spec) {
-			s.Dir, s.Home, s.Reap = v.tree, v.home, true
+		{name: "landlock", bare: true, open: openFence(), command: fenced, complete: func(v view, s *spec) {
+			outside(v, s)
+			s.Fence, s.User = v.fence(), v.user
 		}},
+		{name: "none", weak: true, bare: true, open: openNone(), command: bare, complete: outside},
 	}
 }
 
-func inside(_ view, s *spec) { s.Dir, s.Home = insideTree, insideHome }
+// openFence and openNone are what the rungs without namespaces leave open; the
+// test with the evil command finds each of them open, and nothing else.
+func openFence() []string {
+	return []string{
+		"the list of processes and their arguments", "the machine's network tables", "files on the disk instead of memory for /tmp and home",
+	}
+}
+
+func openNone() []string {
+	return []string{
+		"every file that mergegate's user can read or write", "the whole network", "signals to mergegate", "unix sockets such as Docker's",
+		"shared memory", "a test that kills its own guard",
+	}
+}
+
+// testUser is who runs tests inside a fence when the bot is root.
+const testUser = 64990
+
+func inside(_ view, s *spec) {
+	s.Dir, s.Home = insideTree, insideHome
+	s.Memories, s.Disks = []string{"/tmp", insideHome, "/dev/shm"}, []string{insideTree}
+}
+
+func outside(v view, s *spec) {
+	s.Dir, s.Home, s.Tmp, s.Reap = v.tree, v.home, v.tmp, true
+	s.Disks = []string{v.tree, v.home, v.tmp}
+}
 
 // view is what one test sees.
 type view struct {
 	tree    string // the work tree, on the host
-	home    string // an empty directory, on the host, for the rung "none"
+	home    string // empty directories, on the host, for the rungs that have no others
+	tmp     string
+	user    int    // who runs the test; 0 for the bot's own user
 	root    string // an empty directory to build a root file system on
 	hide    []string
 	shown   []string // by the operator's word, also below what is hidden
@@ -106,9 +142,8 @@ func etc() []string {
 	}
 }
 
-// mounts is the file system of a test: programs read-only, the work tree
-// writable, memory for everything else.
-func (v view) mounts() []mount {
+// programs is what a test needs of the machine, read-only.
+func (v view) programs() []mount {
 	var ms []mount
 	for _, dir := range visible() {
 		info, err := os.Lstat(dir)
@@ -133,6 +168,13 @@ func (v view) mounts() []mount {
 			}
 		}
 	}
+	return ms
+}
+
+// mounts is the file system of a test: programs read-only, the work tree
+// writable, memory for everything else.
+func (v view) mounts() []mount {
+	ms := v.programs()
 	for _, dir := range v.hide {
 		if slices.ContainsFunc(ms, func(m mount) bool { return m.Kind == "ro" && strings.HasPrefix(dir, m.Dst+"/") }) {
 			ms = append(ms, mount{Kind: "tmpfs", Dst: dir, Size: 1 << 20})
@@ -146,11 +188,11 @@ func (v view) mounts() []mount {
 			ms = append(ms, mount{Kind: "ro", Src: dir, Dst: dir})
 		}
 	}
-	half := memory() / 2
+	part := memory() / 4
 	ms = append(ms,
 		mount{Kind: "dev", Dst: "/dev"},
-		mount{Kind: "tmpfs", Dst: "/tmp", Size: half},
-		mount{Kind: "tmpfs", Dst: insideHome, Size: half},
+		mount{Kind: "tmpfs", Dst: "/tmp", Size: part},
+		mount{Kind: "tmpfs", Dst: insideHome, Size: part},
 		mount{Kind: "link", Src: "../tmp", Dst: "/var/tmp"},
 		mount{Kind: "rw", Src: v.tree, Dst: insideTree},
 	)
@@ -254,6 +296,24 @@ func namespaces(v view) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
+// fenced starts our own binary in the bot's namespaces. The child draws the
+// fence, and runs the command as another user if it can.
+func fenced(v view) (*exec.Cmd, error) {
+	if err := fenceSupport(); err != nil {
+		return nil, err
+	}
+	if v.user != 0 {
+		for dir := v.tree; dir != "/"; dir = filepath.Dir(dir) {
+			if info, err := os.Stat(dir); err != nil {
+				return nil, err
+			} else if info.Mode().Perm()&1 == 0 {
+				return nil, fmt.Errorf("the user %d, who runs tests, cannot pass %s: chmod o+x it, or put data_dir elsewhere", v.user, dir)
+			}
+		}
+	}
+	return bare(v)
+}
+
 // bare starts our own binary and nothing around it.
 func bare(view) (*exec.Cmd, error) {
 	cmd := exec.Command("/proc/self/exe", childArg)
@@ -266,7 +326,10 @@ func (r *Runner) probe(ctx context.Context, rungs []rung) error {
 	var found Sandbox
 	for _, rg := range rungs {
 		r.rung = rg
-		err := r.try(ctx)
+		err := r.openUp()
+		if err == nil {
+			err = r.try(ctx)
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -281,7 +344,7 @@ func (r *Runner) probe(ctx context.Context, rungs []rung) error {
 				return fmt.Errorf("hide the bot's memory: %w", err)
 			}
 		}
-		found.Name, found.weak = rg.name, rg.weak
+		found.Name, found.weak, found.Open = rg.name, rg.weak, rg.open
 		found.Limits = r.missing()
 		r.sandbox = found
 		return nil
@@ -289,13 +352,28 @@ func (r *Runner) probe(ctx context.Context, rungs []rung) error {
 	return fmt.Errorf("run a command: %s", strings.Join(found.Passed, "; "))
 }
 
+// openUp lets another user pass to the work trees, where one will run the tests.
+func (r *Runner) openUp() error {
+	r.pool.owner = 0
+	if r.rung.name != "landlock" || os.Getuid() != 0 {
+		return nil
+	}
+	r.pool.owner = testUser
+	for _, dir := range []string{r.dir, r.pool.parent, r.pool.dir} {
+		if err := os.Chmod(dir, 0o711); err != nil {
+			return fmt.Errorf("let the user %d pass to the work trees: %w", testUser, err)
+		}
+	}
+	return nil
+}
+
 // missing lists the limits that cannot be kept.
 func (r *Runner) missing() []string {
 	if r.groupErr == nil {
 		return nil
 	}
-	missing := []string{fmt.Sprintf("no limit on memory (%v), but the kernel kills tests before the bot", r.groupErr)}
-	if os.Getuid() == 0 {
+	missing := []string{fmt.Sprintf("memory is only watched, %s apart (no control group: %v)", watchEvery, r.groupErr)}
+	if os.Getuid() == 0 && r.pool.owner == 0 {
 		missing = append(missing, "no limit on processes for root: run mergegate as an ordinary user")
 	}
 	return missing
@@ -305,6 +383,9 @@ func (r *Runner) missing() []string {
 func (r *Runner) try(ctx context.Context) error {
 	s, err := r.pool.take(ctx, gate.Repo{})
 	if err != nil {
+		return err
+	}
+	if err := s.own(); err != nil {
 		return err
 	}
 	if s.inv, err = scan(s.tree()); err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,12 +29,14 @@ type slot struct {
 	inv       inventory // of what is on disk
 	spoiled   []string  // paths that the last test changed or deleted
 	idleSince time.Time
+	owner     int // who must own the files; 0 for the bot's own user
 }
 
 func (s *slot) tree() string { return filepath.Join(s.dir, "tree") }
 
-// home is where a test's $HOME is when it has no sandbox to hide it in.
+// home and tmp are a test's $HOME and $TMPDIR where it has no file system of its own.
 func (s *slot) home() string { return filepath.Join(s.dir, "home") }
+func (s *slot) tmp() string  { return filepath.Join(s.dir, "tmp") }
 
 // pool keeps the slots of this process. It has a directory of its own, locked
 // for as long as the process lives, so that two processes on one data_dir never
@@ -43,6 +46,7 @@ type pool struct {
 	dir    string
 	lock   *os.File
 	bin    *trash
+	owner  int // of the files in work trees; 0 for the bot's own user
 
 	mu        sync.Mutex
 	idle      map[string][]*slot
@@ -65,6 +69,14 @@ func newPool(parent string) (*pool, error) {
 		idle: map[string][]*slot{}, scrubbing: map[string]int{}, changed: make(chan struct{}),
 	}
 	return p, os.MkdirAll(p.bin.path, 0o700)
+}
+
+// user is who owns what tests write: -1 for nobody in particular.
+func (p *pool) user() int {
+	if p.owner == 0 {
+		return -1
+	}
+	return p.owner
 }
 
 // lockFile opens a file and locks it against other processes, and against
@@ -91,6 +103,7 @@ func (p *pool) take(ctx context.Context, repo gate.Repo) (*slot, error) {
 		if idle := p.idle[key]; len(idle) > 0 {
 			s := idle[len(idle)-1]
 			p.idle[key] = idle[:len(idle)-1]
+			s.owner = p.owner
 			p.mu.Unlock()
 			return s, nil
 		}
@@ -109,7 +122,7 @@ func (p *pool) take(ctx context.Context, repo gate.Repo) (*slot, error) {
 
 // fresh makes an empty slot.
 func (p *pool) fresh(key string) (*slot, error) {
-	s := &slot{key: key, dir: filepath.Join(p.dir, key+"-"+strings.ToLower(rand.Text()))}
+	s := &slot{key: key, dir: filepath.Join(p.dir, key+"-"+strings.ToLower(rand.Text())), owner: p.owner}
 	return s, os.MkdirAll(s.tree(), 0o755)
 }
 
@@ -121,7 +134,7 @@ func (p *pool) put(s *slot, failed func(error)) {
 	p.mu.Unlock()
 	p.wg.Go(func() {
 		spoiled, err := s.inv.scrub(s.tree(), p.bin)
-		err = errors.Join(err, p.bin.tossPath(s.home()))
+		err = errors.Join(err, p.bin.tossPath(s.home()), p.bin.tossPath(s.tmp()))
 		s.spoiled, s.idleSince = spoiled, time.Now()
 		p.mu.Lock()
 		if p.scrubbing[s.key]--; p.scrubbing[s.key] == 0 {
@@ -224,6 +237,15 @@ func (s *slot) checkout(ctx context.Context, mirror git.Dir, commit, want gate.S
 	if tree := gate.SHA(strings.TrimSpace(got)); tree != want {
 		return fmt.Errorf("commit %s has the tree %s, not %s as asked", commit.Short(), tree.Short(), want.Short())
 	}
+	if s.owner != 0 {
+		// Git knows the files by their owners too, and looks at them again.
+		if err := s.own(); err != nil {
+			return err
+		}
+		if _, err := g.Run(ctx, "", "update-index", "-q", "--refresh"); err != nil {
+			return err
+		}
+	}
 	if s.at == "" {
 		s.inv, err = scan(s.tree())
 	} else {
@@ -234,6 +256,23 @@ func (s *slot) checkout(ctx context.Context, mirror git.Dir, commit, want gate.S
 	}
 	s.at, s.spoiled = want, nil
 	return s.settle(ctx)
+}
+
+// own gives the files in the tree to the slot's owner. No test runs there now.
+func (s *slot) own() error {
+	if s.owner == 0 {
+		return nil
+	}
+	return filepath.WalkDir(s.tree(), func(path string, _ fs.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err == nil {
+			err = unix.Lstat(path, &st)
+		}
+		if err == nil && int(st.Uid) != s.owner {
+			err = os.Lchown(path, s.owner, s.owner)
+		}
+		return err
+	})
 }
 
 // follow updates the inventory after a checkout from s.at to the tree.
