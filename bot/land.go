@@ -48,22 +48,27 @@ func (w *worker) reread(ctx context.Context, q *queue, p *pull) error {
 
 // confirm reads everything that landing depends on once more: the PR with its
 // head, base and labels, the base tip, the reviews, what was said meanwhile, and
-// whether the person who asked may still ask. That the lease is still ours is
+// whether the people who asked and approved may still do so. That the lease is still ours is
 // proved by saving the flight into it, which comes next.
 func (w *worker) confirm(ctx context.Context, q *queue, pr int) error {
 	p := w.prs[pr]
+	clear(w.roles)
 	if err := w.reread(ctx, q, p); err != nil {
 		return err
+	}
+	approvals := q.policy.Require.Approvals > 0 || q.branch.RequiredApprovals > 0
+	if approvals {
+		if err := w.readTurned(ctx, q, p); err != nil {
+			return err
+		}
 	}
 	if p.changed() {
 		return w.read(ctx, q, p)
 	}
-	if q.policy.Require.Approvals > 0 || q.branch.RequiredApprovals > 0 {
-		reviews, err := w.forge.Reviews(ctx, w.repo, pr)
-		if err != nil {
-			return fmt.Errorf("read the reviews of #%d: %w", pr, err)
+	if approvals {
+		if err := w.readReviews(ctx, p); err != nil {
+			return err
 		}
-		p.reviews = reviews
 	}
 	return w.readRoles(ctx, p)
 }

@@ -29,6 +29,9 @@ type pull struct {
 	unsaved   bool  // record has news that the sticky comment does not hold yet
 	sticky    int64 // id of our comment; 0 for none
 	reviews   []gate.Review
+	turned    time.Time // when its base was changed last
+	turnedOf  time.Time // PR.Updated when that was read
+	turnedAt  time.Time // when that was
 	label     gate.Ask
 	commands  []gate.Command
 	pressed   []gate.Command // buttons, until a record that knows of them is saved
@@ -135,7 +138,7 @@ func (w *worker) buttons(ctx context.Context) error {
 		}
 		for _, p := range w.known() {
 			if p.pr.Head == e.Commit {
-				p.pressed = append(p.pressed, c)
+				p.pressed, p.seen = append(p.pressed, c), time.Time{}
 			}
 		}
 	}
@@ -305,8 +308,8 @@ func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
 		return err
 	}
 	if q.policy.Require.Approvals > 0 || q.branch.RequiredApprovals > 0 || q.policy.Trigger.Approval {
-		if p.reviews, err = w.forge.Reviews(ctx, w.repo, n); err != nil {
-			return fmt.Errorf("read the reviews of #%d: %w", n, err)
+		if err := w.readReviews(ctx, p); err != nil {
+			return err
 		}
 	}
 	if err := w.readPast(ctx, q, p); err != nil {
@@ -322,21 +325,62 @@ func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
 	return nil
 }
 
-// readPast reads who set the label, and whether the head was pushed after it or
-// after a command. The second matters only where no approval has to name the head.
+// readReviews reads what reviewers said, and what each whose approval counts may do
+// now: forges remember what they might when they gave it.
+func (w *worker) readReviews(ctx context.Context, p *pull) error {
+	reviews, err := w.forge.Reviews(ctx, w.repo, p.pr.Number)
+	if err != nil {
+		return fmt.Errorf("read the reviews of #%d: %w", p.pr.Number, err)
+	}
+	for i, r := range reviews {
+		if !r.Counts || r.Dismissed || r.State == gate.Commented || r.By.ID == p.pr.Author.ID {
+			continue
+		}
+		role, err := w.role(ctx, r.By)
+		if err != nil {
+			return err
+		}
+		reviews[i].Counts = role >= gate.RoleWrite || role == gate.RoleUnknown
+	}
+	p.reviews = reviews
+	return nil
+}
+
+// past reads a PR's timeline.
+func (w *worker) past(ctx context.Context, q *queue, p *pull) (forge.Past, error) {
+	of, at := p.pr.Updated, time.Now()
+	past, err := w.forge.Past(ctx, w.repo, p.pr.Number, q.policy.Trigger.Label)
+	if err != nil {
+		return past, fmt.Errorf("read the past of #%d: %w", p.pr.Number, err)
+	}
+	p.turned, p.turnedOf, p.turnedAt = past.Retargeted, of, at
+	return past, nil
+}
+
+// readTurned reads whether the base was changed, unless nothing happened to the PR
+// since that was read last.
+func (w *worker) readTurned(ctx context.Context, q *queue, p *pull) error {
+	if p.turnedOf.Equal(p.pr.Updated) && p.turnedAt.Sub(p.first) >= grain {
+		return nil
+	}
+	_, err := w.past(ctx, q, p)
+	return err
+}
+
+// readPast reads who set the label, whether the head was pushed after it or after a
+// command, and when the base was changed, for a request that may begin.
 func (w *worker) readPast(ctx context.Context, q *queue, p *pull) error {
 	label := q.policy.Trigger.Label
 	p.label = gate.Ask{}
 	if p.record.State.Active() {
 		return nil
 	}
-	commanded := len(p.commands) > 0 && max(q.policy.Require.Approvals, q.branch.RequiredApprovals) == 0
-	if !p.pr.Has(label) && !commanded {
+	if !p.pr.Has(label) && len(p.commands)+len(p.pressed) == 0 && !w.approvalAsks(q, p) {
 		return nil
 	}
-	past, err := w.forge.Past(ctx, w.repo, p.pr.Number, label)
+	past, err := w.past(ctx, q, p)
 	if err != nil {
-		return fmt.Errorf("read the past of #%d: %w", p.pr.Number, err)
+		return err
 	}
 	for i, c := range p.commands {
 		p.commands[i].Stale = slices.Contains(past.Outdated, c.Comment)
@@ -491,7 +535,7 @@ func (w *worker) input(q *queue, done []gate.Outcome) gate.Input {
 	}
 	for _, p := range w.mine(q) {
 		in.PRs = append(in.PRs, gate.Facts{
-			PR: p.pr, Record: p.record, Reviews: p.reviews, Label: p.label, Commands: slices.Concat(p.commands, p.pressed),
+			PR: p.pr, Record: p.record, Reviews: p.reviews, Retargeted: p.turned, Label: p.label, Commands: slices.Concat(p.commands, p.pressed),
 			Requester: p.requester, Author: p.author, RequiredApprovals: q.branch.RequiredApprovals,
 			Busy: p.landed && p.record.State == gate.Landed,
 		})

@@ -95,8 +95,9 @@ type Branch struct {
 type Past struct {
 	LabelledBy  gate.User // who put the label on last; zero when nobody did
 	LabelledAt  time.Time
-	PushedSince bool    // the head was pushed after the label was put on
-	Outdated    []int64 // ids of the comments that are older than the newest push
+	PushedSince bool      // the head was pushed after the label was put on
+	Outdated    []int64   // ids of the comments that are older than the newest push
+	Retargeted  time.Time // when the base was changed last; zero for never
 }
 
 // Comment is a comment on an issue or a PR.

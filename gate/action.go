@@ -12,6 +12,9 @@ type Facts struct {
 	// RequiredApprovals and RequiredChecks are what the branch's protection asks
 	// for on top of the policy.
 	RequiredApprovals int
+	// Retargeted is when the base was changed last, as far as it was looked up this
+	// time: an approval from before was for another base.
+	Retargeted time.Time
 	// Requester is what the person who asked may do now; RoleUnknown when it was
 	// not looked up this time.
 	Requester Role

@@ -12,6 +12,8 @@ import (
 // for the other heads in the record's Same list if the commit is in it too: that
 // is mergegate's own rebase of the approved change. The forge's word "stale" is
 // not asked: it is late, and it misses pushes that only take files away.
+// One that was given before the base was changed was for another base, and does not
+// stand; nor, of one who may write no more, see Review.Counts.
 // The author's own approval never counts, nor one of somebody whom the forge
 // does not let approve. A reviewer's last word replaces the earlier ones.
 func Approvals(pr PR, rec Record, reviews []Review) (approved, against []User) {
@@ -25,7 +27,7 @@ func Approvals(pr PR, rec Record, reviews []Review) (approved, against []User) {
 		if n, ok := last[r.By.ID]; !ok || n != i || r.Dismissed || !r.Counts || r.By.ID == pr.Author.ID {
 			continue
 		}
-		same := r.Commit == pr.Head || rec.Is(pr.Head) && rec.Is(r.Commit)
+		same := (r.Commit == pr.Head || rec.Is(pr.Head) && rec.Is(r.Commit)) && (rec.Retargeted.IsZero() || r.At.After(rec.Retargeted))
 		switch {
 		case r.State == ChangesRequested:
 			against = append(against, r.By)

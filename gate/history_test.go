@@ -126,7 +126,7 @@ func (h *teller) event() {
 	case "draft":
 		p.Draft = !p.Draft
 	case "retarget":
-		p.Base = map[string]string{baseName: "release", "release": baseName}[p.Base]
+		w.retarget(n, map[string]string{baseName: "release", "release": baseName}[p.Base])
 	case "main":
 		w.handPush(h.fresh("m"))
 	case "merge":

@@ -51,6 +51,9 @@ type Record struct {
 	// asked for, then mergegate's own rebases of it, oldest first. A head that is
 	// not in the list is news from the author.
 	Same []SHA `json:"same,omitempty"`
+	// Retargeted is when the base was changed last: what was approved before was
+	// approved for another base.
+	Retargeted time.Time `json:"retargeted,omitzero"`
 	// Why is what a waiting request waits for (one item each), or why it ended.
 	Why      []string `json:"why,omitempty"`
 	Conflict string   `json:"conflict,omitempty"` // rendered report, only while it is why

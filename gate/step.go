@@ -30,6 +30,9 @@ func Step(q Queue, in Input) (Queue, []Facts, []Action) {
 		if !f.Busy {
 			f.Record.Same = slices.Clone(f.Record.Same)
 			f.Record.Events = slices.Clone(f.Record.Events)
+			if f.Retargeted.After(f.Record.Retargeted) {
+				f.Record.Retargeted = f.Retargeted
+			}
 		}
 		s.entries = append(s.entries, &entry{Facts: f, before: f.Record})
 	}
@@ -195,7 +198,7 @@ func (s *step) request(e *entry, r Request) {
 	old := e.Record
 	e.Record = Record{
 		State: old.State, Since: old.Since, Request: r, Same: old.Same,
-		Command: old.Command, Pressed: old.Pressed, LabelAt: old.LabelAt, Evidence: old.Evidence, Events: old.Events,
+		Command: old.Command, Pressed: old.Pressed, LabelAt: old.LabelAt, Retargeted: old.Retargeted, Evidence: old.Evidence, Events: old.Events,
 	}
 	if !old.Is(e.PR.Head) { // otherwise what was approved before we rebased it still is
 		e.Record.Same = []SHA{e.PR.Head}
@@ -240,13 +243,21 @@ func (s *step) listen(e *entry) {
 			s.drop(e, notesGone)
 		case e.Label.Role < RoleWrite:
 			s.request(e, Request{By: e.Label.By, At: e.Label.At, Via: ByLabel, Base: e.PR.Base})
-			s.drop(e, fmt.Sprintf("%s set the label, but asking for a PR to land needs write access", e.Label.By.Login))
+			s.drop(e, fmt.Sprintf("%s set the label, but %s", e.Label.By.Login, mayNot(e.Label.Role)))
 			r.Same = nil // nobody asked for this head yet: approvals still may
 		default:
 			s.request(e, Request{By: e.Label.By, At: e.Label.At, Via: ByLabel, Base: e.PR.Base})
 			s.unseen(e, e.Label.Stale)
 		}
 	}
+}
+
+// mayNot says why somebody may not ask for a PR to land.
+func mayNot(r Role) string {
+	if r == RoleUnknown {
+		return "the forge does not let mergegate see who may write here; an administrator can change that, by giving it the role admin"
+	}
+	return "asking for a PR to land needs write access to this repository"
 }
 
 // leftover takes the label off a PR that is open although its request landed, so
@@ -295,7 +306,7 @@ func (s *step) obey(e *entry, c Command) {
 			s.drop(e, "cancelled by "+c.By.Login)
 		}
 	case !writer:
-		s.reply(e, "@%s asking for a PR to land needs write access to this repository.", c.By.Login)
+		s.reply(e, "@%s %s.", c.By.Login, mayNot(c.Role))
 	case s.in.PolicyErr != "":
 		s.reply(e, "@%s the policy on %s cannot be read, so nothing is taken on: %s. Ask again when it is mended.", c.By.Login, s.in.Base, s.in.PolicyErr)
 	case !s.in.Policy.Trigger.Command:

@@ -134,7 +134,7 @@ func (w *world) happen(event string) {
 	case "draft", "ready":
 		p.Draft = word == "draft"
 	case "retarget":
-		p.Base = args[1]
+		w.retarget(n, args[1])
 	case "role":
 		w.people[args[0]].role = map[string]gate.Role{"none": gate.RoleNone, "read": gate.RoleRead, "write": gate.RoleWrite}[args[1]]
 	case "main":

@@ -95,7 +95,7 @@ type Review struct {
 	State     ReviewState
 	Commit    SHA  // the head it was given for
 	Dismissed bool // withdrawn by somebody, or by the forge after a push
-	Counts    bool // the forge says its author may approve here (writer, official)
+	Counts    bool // its author may approve here: the forge says so, and they may write now
 	At        time.Time
 }
 

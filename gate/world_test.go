@@ -81,8 +81,9 @@ type pull struct {
 	record   gate.Record
 	sticky   []byte
 	merged   merged
-	dismiss  string // why its branch must not be pushed to
-	refused  string // why nothing can be built from it
+	dismiss  string    // why its branch must not be pushed to
+	refused  string    // why nothing can be built from it
+	turned   time.Time // when its base was changed last
 }
 
 type merged struct {
@@ -210,6 +211,15 @@ func (w *world) say(n int, who string, c gate.Command) {
 	w.prs[n].commands = append(w.prs[n].commands, c)
 }
 
+// retarget changes the base, and with it what every approval was for.
+func (w *world) retarget(n int, base string) {
+	p := w.prs[n]
+	w.now = w.now.Add(time.Second)
+	p.Base, p.turned = base, w.now
+	w.law.approvals[n] = nil
+	w.now = w.now.Add(time.Second)
+}
+
 // press is a button: it names no comment, and is forgotten once it was dealt with.
 func (w *world) press(n int, who string, v gate.Verb) {
 	w.now = w.now.Add(time.Second)
@@ -318,7 +328,7 @@ func (w *world) input() gate.Input {
 	}
 	for _, n := range slices.Sorted(maps.Keys(w.prs)) {
 		p := w.prs[n]
-		f := gate.Facts{PR: w.seen.prs[n], Record: p.record, Reviews: slices.Clone(p.reviews), Busy: w.busy[n]}
+		f := gate.Facts{PR: w.seen.prs[n], Record: p.record, Reviews: slices.Clone(p.reviews), Retargeted: p.turned, Busy: w.busy[n]}
 		f.Record.Same = append(make([]gate.SHA, 0, len(p.record.Same)+1), p.record.Same...) // with room behind it
 		for _, c := range p.commands {
 			if c.Comment > p.record.Command {

@@ -278,7 +278,7 @@ type pullAt struct {
 // happened is one line of a pull request's timeline.
 type happened struct {
 	at      time.Time
-	kind    string // "label", "unlabel", "push", "comment"
+	kind    string // "label", "unlabel", "push", "comment", "retarget"
 	by      gate.User
 	label   string
 	comment *comment

@@ -139,6 +139,7 @@ func (s *Sim) retarget(a actor, p *pull, base string) error {
 		return nil
 	}
 	p.change(true, func(pr *gate.PR) { pr.Base = base })
+	p.events = append(p.events, happened{at: time.Now(), kind: "retarget", by: a.user})
 	p.checked = time.Now().Add(s.check)
 	s.note(a, Entry{Op: OpRetarget, Repo: p.repo.name, PR: p.thread.number, Ref: base, Text: from})
 	s.tell(a, p.repo, p.thread.number)

@@ -262,6 +262,8 @@ func (f *SimForge) Past(ctx context.Context, r gate.Repo, n int, label string) (
 				if e.comment.deleted.IsZero() {
 					comments = append(comments, e)
 				}
+			case "retarget":
+				past.Retargeted = e.at
 			case "push":
 				past.PushedSince = past.PushedSince || !past.LabelledAt.IsZero() && e.at.Sub(past.LabelledAt) > lateNote
 				for _, said := range comments {

@@ -83,6 +83,11 @@ func (w simWorld) CreateIssue(t testing.TB, r gate.Repo, by gate.User, title, bo
 	return n
 }
 
+func (w simWorld) Retarget(t testing.TB, r gate.Repo, n int, base string) {
+	t.Helper()
+	done(t, w.s.Retarget(r, n, w.owner(r), base))
+}
+
 func (w simWorld) Draft(t testing.TB, r gate.Repo, n int) {
 	t.Helper()
 	done(t, w.s.Draft(r, n, w.owner(r)))

@@ -389,6 +389,13 @@ func testPast(t *testing.T, w World) {
 	s.Label(t, s.r, s.pr, s.author, "merge")
 	if past, err := s.f.Past(s.ctx, s.r, s.pr, "merge"); err != nil || past.PushedSince {
 		t.Errorf("labelled again after the push: %+v, %v", past, err)
+	} else if !past.Retargeted.IsZero() {
+		t.Errorf("its base was never changed, and yet at %v", past.Retargeted)
+	}
+	s.Push(t, s.r, s.root, map[string]string{"r.txt": "r\n"}, "release")
+	s.Retarget(t, s.r, s.pr, "release")
+	if past, err := s.f.Past(s.ctx, s.r, s.pr, "merge"); err != nil || time.Since(past.Retargeted).Abs() > time.Minute {
+		t.Errorf("its base was changed at %v, %v; want just now", past.Retargeted, err)
 	}
 }
 

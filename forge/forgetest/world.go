@@ -42,6 +42,8 @@ type World interface {
 	CreateIssue(t testing.TB, r gate.Repo, by gate.User, title, body string) int
 	// Draft makes the pull request a draft.
 	Draft(t testing.TB, r gate.Repo, n int)
+	// Retarget changes the base of a pull request.
+	Retarget(t testing.TB, r gate.Repo, n int, base string)
 	// Close closes a pull request or an issue.
 	Close(t testing.TB, r gate.Repo, n int)
 	// Protect demands approvals before anything is merged into the branch.

@@ -165,6 +165,8 @@ func (f *Forge) Past(ctx context.Context, r gate.Repo, n int, label string) (for
 			switch {
 			case e.puts(label):
 				past.LabelledBy, past.LabelledAt, past.PushedSince = user(e.User), e.Created, false
+			case e.Type == "change_target_branch":
+				past.Retargeted = e.Created
 			case e.Type == "pull_push":
 				past.PushedSince = past.PushedSince || !past.LabelledAt.IsZero() && e.Created.Sub(past.LabelledAt) > lateNote
 				for _, c := range comments {

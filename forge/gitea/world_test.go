@@ -200,6 +200,11 @@ func (w *world) Draft(t testing.TB, r gate.Repo, n int) {
 	w.api(t, r, w.owner.Token, http.MethodPatch, fmt.Sprintf("/pulls/%d", n), map[string]string{"title": "WIP: not yet"}, nil)
 }
 
+func (w *world) Retarget(t testing.TB, r gate.Repo, n int, base string) {
+	t.Helper()
+	w.api(t, r, w.owner.Token, http.MethodPatch, fmt.Sprintf("/pulls/%d", n), map[string]any{"base": base}, nil)
+}
+
 func (w *world) Close(t testing.TB, r gate.Repo, n int) {
 	t.Helper()
 	w.api(t, r, w.owner.Token, http.MethodPatch, fmt.Sprintf("/issues/%d", n), map[string]string{"state": "closed"}, nil)

@@ -173,6 +173,8 @@ func history(events []*sdk.Timeline, label string, pushed time.Time) forge.Past 
 	for i, e := range events {
 		at := e.GetCreatedAt().Time
 		switch {
+		case e.GetEvent() == "base_ref_changed", e.GetEvent() == "automatic_base_change_succeeded":
+			past.Retargeted = at
 		case e.GetEvent() == "labeled" && strings.EqualFold(e.GetLabel().GetName(), label):
 			past.LabelledBy, past.LabelledAt, past.PushedSince = user(e.Actor), at, before(i, at)
 		case e.GetEvent() == "commented" && before(i, at):

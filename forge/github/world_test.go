@@ -246,6 +246,11 @@ func (w *world) Draft(t testing.TB, r gate.Repo, n int) {
 	check(t, w.hub.Draft(r.String(), n, w.owner.Login, true))
 }
 
+func (w *world) Retarget(t testing.TB, r gate.Repo, n int, base string) {
+	t.Helper()
+	check(t, w.hub.Retarget(r.String(), n, w.owner.Login, base))
+}
+
 func (w *world) Close(t testing.TB, r gate.Repo, n int) {
 	t.Helper()
 	check(t, w.hub.Close(r.String(), n, w.owner.Login))
