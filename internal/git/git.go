@@ -12,6 +12,7 @@
 //   - no transport at all, unless Remote allowed exactly the one its URL needs;
 //   - objects from a remote are checked (fsck) before they are stored, and
 //     stored as one pack, so that an interrupted fetch leaves nothing half there;
+//   - limits on its memory, and for Fetch on time and size;
 //   - its own process group, which ends with the context.
 //
 // The Authorization header travels in the environment of one process
@@ -43,6 +44,9 @@ import (
 const (
 	maxOutput = 64 << 20 // of stdout kept by Run; more is an error
 	maxStderr = 4 << 10  // of stderr kept for an Error
+	// maxMemory is the data that one git process may have (RLIMIT_DATA). Objects
+	// that inflate to more make git fail, and not the machine.
+	maxMemory = 4 << 30
 	// grace is how long git may tidy up its lock files after SIGTERM.
 	grace = 3 * time.Second
 )
@@ -57,8 +61,8 @@ type Dir struct {
 	// Count, if not nil, is incremented for each process started.
 	Count *atomic.Int64
 
+	remote   string // what Remote was given; "" without one
 	protocol string // the one transport allowed; "" for none
-	authURL  string
 	auth     string // secret
 }
 
@@ -99,7 +103,7 @@ func Code(err error) int {
 // without repeating it.
 func (d Dir) Remote(remote, auth string) (Dir, error) {
 	if filepath.IsAbs(remote) {
-		d.protocol = "file"
+		d.remote, d.protocol = remote, "file"
 		return d, nil
 	}
 	u, err := url.Parse(remote)
@@ -112,7 +116,7 @@ func (d Dir) Remote(remote, auth string) (Dir, error) {
 	if strings.ContainsAny(auth, "\r\n\x00") {
 		return d, fmt.Errorf("the token for %s contains a line break", u.Host)
 	}
-	d.protocol, d.authURL, d.auth = u.Scheme, remote, auth
+	d.remote, d.protocol, d.auth = remote, u.Scheme, auth
 	return d, nil
 }
 
@@ -130,6 +134,12 @@ func (d Dir) Run(ctx context.Context, stdin string, args ...string) (string, err
 
 // Stream is Run for input and output of any size.
 func (d Dir) Stream(ctx context.Context, stdin io.Reader, stdout io.Writer, args ...string) error {
+	_, err := d.start(ctx, stdin, stdout, args...)
+	return err
+}
+
+// start is Stream that also answers what git said on stderr, cleaned.
+func (d Dir) start(ctx context.Context, stdin io.Reader, stdout io.Writer, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", append(pinned(), args...)...)
 	cmd.Env = d.environ()
 	cmd.Dir = d.WorkTree
@@ -145,11 +155,16 @@ func (d Dir) Stream(ctx context.Context, stdin io.Reader, stdout io.Writer, args
 	if d.Count != nil {
 		d.Count.Add(1)
 	}
-	err := cmd.Run()
+	err := cmd.Start()
 	if err == nil {
-		return nil
+		limitMemory(cmd.Process.Pid, maxMemory)
+		err = cmd.Wait()
 	}
-	e := &Error{Op: args[0], Code: -1, Stderr: d.redact(stderr.kept.String())}
+	said := d.redact(stderr.kept.String())
+	if err == nil {
+		return said, nil
+	}
+	e := &Error{Op: args[0], Code: -1, Stderr: said}
 	exit, exited := errors.AsType[*exec.ExitError](err)
 	switch {
 	case ctx.Err() != nil:
@@ -162,25 +177,7 @@ func (d Dir) Stream(ctx context.Context, stdin io.Reader, stdout io.Writer, args
 	default:
 		e.Err = err
 	}
-	return e
-}
-
-// Version is the version of the installed git. Older than 2.38 is an error: it
-// cannot merge without a checkout.
-func Version(ctx context.Context) (string, error) {
-	out, err := Dir{Path: "/nonexistent"}.Run(ctx, "", "version")
-	if err != nil {
-		return "", err
-	}
-	v := strings.TrimSpace(strings.TrimPrefix(out, "git version "))
-	var major, minor int
-	if _, err := fmt.Sscanf(v, "%d.%d", &major, &minor); err != nil {
-		return v, fmt.Errorf("git calls its version %q, which is not a number", v)
-	}
-	if major < 2 || major == 2 && minor < 38 {
-		return v, fmt.Errorf("git is %s; install 2.38 or newer", v)
-	}
-	return v, nil
+	return said, e
 }
 
 // pinned is the configuration of every command, as arguments. It comes after
@@ -208,6 +205,10 @@ func pinned() []string {
 		"fetch.fsck.badTimezone=warn",
 		"fetch.fsck.missingSpaceBeforeDate=warn",
 		"fetch.unpackLimit=1",
+		"protocol.version=2",        // the server lists only the refs that are asked for
+		"core.bigFileThreshold=64m", // larger blobs are streamed, never compared line by line
+		"http.lowSpeedLimit=1000",   // a server that sends less for so many seconds is gone
+		"http.lowSpeedTime=60",
 		"maintenance.auto=false",
 		"gc.autoDetach=false",
 		"http.followRedirects=false",
@@ -256,7 +257,7 @@ func (d Dir) environ() []string {
 	}
 	if d.auth != "" {
 		env = append(env, "GIT_CONFIG_COUNT=1",
-			"GIT_CONFIG_KEY_0=http."+d.authURL+".extraHeader",
+			"GIT_CONFIG_KEY_0=http."+d.remote+".extraHeader",
 			"GIT_CONFIG_VALUE_0=Authorization: "+d.auth)
 	}
 	return append(env, d.Env...)

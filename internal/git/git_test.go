@@ -31,6 +31,49 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+// A git with known holes is refused, or warned of where a distribution may have
+// mended it without a new number.
+func TestAttack114OldGit(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	for said, want := range map[string]struct {
+		err    string
+		advice string
+	}{
+		"git version 1.9.5":               {err: "install 2.39.4"},
+		"git version 2.34.1":              {err: "install 2.39.4"},
+		"git version 2.38.0":              {err: "install 2.39.4"},
+		"git version 2.39.3 (Apple Git)":  {err: "install 2.39.4"},
+		"git version 2.39.4":              {},
+		"git version 2.39.5":              {},
+		"git version 2.43.0":              {advice: "install 2.43.4"},
+		"git version 2.45.0":              {advice: "install 2.45.1"},
+		"git version 2.45.2.windows.1":    {},
+		"git version 2.51.0":              {},
+		"git version 2.52.0-rc1":          {},
+		"git version 3.0":                 {},
+		"git version unknown; echo pwned": {err: "not a number"},
+		"":                                {err: "not a number"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "git"), []byte("#!/bin/sh\necho '"+said+"'\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		v, err := Version(t.Context())
+		if (err == nil) != (want.err == "") || err != nil && !strings.Contains(err.Error(), want.err) {
+			t.Errorf("%q: %v; want %q", said, err, want.err)
+		}
+		if got := Advice(v); err == nil && ((got == "") != (want.advice == "") || !strings.Contains(got, want.advice)) {
+			t.Errorf("%q: advice %q; want %q", said, got, want.advice)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "git")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Version(t.Context()); err == nil || !strings.Contains(err.Error(), "is git installed") {
+		t.Errorf("no git: %v", err)
+	}
+}
+
 func TestRun(t *testing.T) {
 	d := bare(t)
 	out, err := d.Run(t.Context(), "hello", "hash-object", "-w", "--stdin")
@@ -49,7 +92,7 @@ func TestRun(t *testing.T) {
 
 // The machine's and the user's configuration, and the caller's environment,
 // must not change what git does.
-func TestSurroundingsAreIgnored(t *testing.T) {
+func TestAttack60And61SurroundingsAreIgnored(t *testing.T) {
 	home := t.TempDir()
 	config := filepath.Join(home, ".gitconfig")
 	if err := os.WriteFile(config, []byte("[user]\n\tname = from home\n"), 0o600); err != nil {
@@ -126,7 +169,7 @@ func TestRemoteIsTheOnlyWayOut(t *testing.T) {
 
 // The header reaches the server it is for, does not follow a redirect, and
 // is not repeated in an error even when the server repeats it.
-func TestAuthorization(t *testing.T) {
+func TestAttack64Authorization(t *testing.T) {
 	const secret = "c2VjcmV0LXRva2Vu"
 	var elsewhere atomic.Int64
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
