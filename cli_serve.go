@@ -44,8 +44,12 @@ func (c serveCommand) Run(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := git.Version(ctx); err != nil {
+	installed, err := git.Version(ctx)
+	if err != nil {
 		return err
+	}
+	if advice := git.Advice(installed); advice != "" {
+		log.Warn(advice)
 	}
 	of := map[string]forge.Forge{}
 	for name, f := range forges {

@@ -89,6 +89,9 @@ func (w *worker) build(ctx context.Context, q *queue, a gate.Build) (gate.Built,
 	if errors.Is(err, catchup.ErrNoRef) || errors.Is(err, catchup.ErrMissing) {
 		return gate.Built{Refused: "its head " + a.Head.Short() + " is gone from the forge; push the branch again"}, nil
 	}
+	if refused, ok := errors.AsType[*catchup.RefusedError](err); ok {
+		return gate.Built{Refused: refused.Text}, nil
+	}
 	if err == nil && !w.mirror.Have(ctx, a.Base) {
 		err = w.mirror.Fetch(ctx, "refs/heads/"+q.base)
 	}
@@ -101,10 +104,13 @@ func (w *worker) build(ctx context.Context, q *queue, a gate.Build) (gate.Built,
 	} else if upToDate {
 		how = gate.Rebase // nothing to make: the head is the candidate
 	}
+	var refused *catchup.RefusedError
 	r, err := w.mirror.Build(ctx, catchup.Request{Base: a.Base, Head: a.Head, Method: how, Message: mergeMessage(p.pr, how)})
 	switch {
 	case errors.Is(err, catchup.ErrUnrelated):
 		return gate.Built{Refused: "it has no history in common with " + q.base}, nil
+	case errors.As(err, &refused):
+		return gate.Built{Refused: refused.Text}, nil
 	case err != nil:
 		return gate.Built{}, err
 	case r.Conflict != nil:

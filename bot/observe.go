@@ -472,6 +472,9 @@ func (w *worker) ownPush(ctx context.Context, q *queue, p *pull) error {
 	}
 	from := r.Same[len(r.Same)-1]
 	if err := w.need(ctx, p.pr.Number, p.pr.Head); err != nil {
+		if _, refused := errors.AsType[*catchup.RefusedError](err); refused || errors.Is(err, catchup.ErrNoRef) || errors.Is(err, catchup.ErrMissing) {
+			return nil // nothing that we pushed is gone or refused, so it is not ours
+		}
 		return err
 	}
 	if w.mirror.FetchCommit(ctx, from) != nil {

@@ -228,6 +228,10 @@ func (f Forge) Expand(ctx context.Context, list func(ctx context.Context, owner 
 			errs = append(errs, fmt.Errorf("list the repositories of %s: %w", owner, err))
 		}
 		for _, r := range repos {
+			if !namesRepo(r.Owner, r.Name) {
+				errs = append(errs, fmt.Errorf("the forge lists a repository %q of %q, which cannot be one; it is left out", r.Name, r.Owner))
+				continue
+			}
 			add(r)
 		}
 	}

@@ -111,13 +111,24 @@ func (d *document) checkForge(key string, f Forge) {
 	}
 	for i, r := range f.Repos {
 		at := fmt.Sprintf("%s.repos[%d]", key, i)
-		if !repoName.MatchString(r) {
+		if owner, name, _ := strings.Cut(r, "/"); name != "*" && !namesRepo(owner, name) || !namesRepo(owner, "x") {
 			d.wrong(at, "Write owner/name, or owner/* for all of an owner's", "%q is not a repository", r)
 		}
 		if slices.ContainsFunc(f.Repos[:i], func(o string) bool { return strings.EqualFold(o, r) }) {
 			d.wrong(at, "Keep one of them", "%q appears twice", r)
 		}
 	}
+}
+
+// namesRepo says whether both are what forges allow. They become paths on disk
+// and parts of URLs, also when a forge's list names them.
+func namesRepo(owner, name string) bool {
+	for _, part := range []string{owner, name} {
+		if part == "." || part == ".." || len(part) > 255 {
+			return false
+		}
+	}
+	return name != "*" && repoName.MatchString(owner+"/"+name)
 }
 
 // checkAccount wants a token, or on GitHub an App with its key.

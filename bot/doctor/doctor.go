@@ -106,7 +106,9 @@ func (d *Doctor) Check(ctx context.Context, say func(Finding)) bool {
 func (d *Doctor) checkMachine(ctx context.Context, r *report) {
 	const subject = "machine"
 	if v, err := git.Version(ctx); err != nil {
-		r.add(Fail, subject, err.Error(), "install git 2.38 or newer, and have it in PATH")
+		r.add(Fail, subject, err.Error(), "install git 2.39.4 or newer, and have it in PATH")
+	} else if advice := git.Advice(v); advice != "" {
+		r.add(Warn, subject, advice, "")
 	} else {
 		r.add(OK, subject, "git "+v, "")
 	}

@@ -39,10 +39,14 @@ type Result struct {
 // Build makes the candidate for a request, in memory. It writes objects to the
 // mirror and nothing else; it may be repeated, with the same answer, and run
 // concurrently. ErrUnrelated when there is nothing in common, ErrMissing when a
-// commit was not fetched. A change that does not apply is not an error.
+// commit was not fetched, *RefusedError when the change is too much to handle. A
+// change that does not apply is not an error.
 func (m *Mirror) Build(ctx context.Context, r Request) (Result, error) {
 	fork, err := m.MergeBase(ctx, r.Base, r.Head)
 	if err != nil {
+		return Result{}, fmt.Errorf("build candidate: %w", err)
+	}
+	if err := m.measure(ctx, r.Base, r.Head); err != nil {
 		return Result{}, fmt.Errorf("build candidate: %w", err)
 	}
 	list, err := m.changes(ctx, r.Base, r.Head)
@@ -207,7 +211,7 @@ func (b *builder) inBase(ctx context.Context, patch string) (bool, error) {
 // merge merges two commits of the mirror: ours is base's side.
 func (m *Mirror) merge(ctx context.Context, ours, theirs gate.SHA) (merged, error) {
 	out, err := m.dir.Run(ctx, "", "merge-tree", "--write-tree", "-z", "--messages",
-		"--allow-unrelated-histories", string(ours), string(theirs))
+		"--allow-unrelated-histories", "--end-of-options", string(ours), string(theirs))
 	if err != nil && git.Code(err) != 1 {
 		return merged{}, fmt.Errorf("merge: %w", m.trouble(ctx, err, ours, theirs))
 	}

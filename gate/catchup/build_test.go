@@ -10,7 +10,7 @@ import (
 	"mergegate/gate"
 )
 
-func TestRebaseKeepsWhatTheAuthorWrote(t *testing.T) {
+func TestAttack70WhatTheAuthorWroteIsKept(t *testing.T) {
 	w := newWorld(t)
 	base := files{"a": lines("a", 9), "b": "b\n"}
 	root := w.commit("main", "root", base)
@@ -76,7 +76,7 @@ committer Mergegate <mergegate@example.org> 1700001240 +0000
 	}
 }
 
-func TestRebaseDropsSignatureKeepsEncoding(t *testing.T) {
+func TestAttack70SignatureIsDroppedEncodingKept(t *testing.T) {
 	w := newWorld(t)
 	root := w.commit("main", "root", files{"a": "a\n"})
 	pr := w.commit("pr", "x", files{"a": "a\n", "b": "b\n"}, root)
@@ -117,7 +117,7 @@ func TestNothingToDo(t *testing.T) {
 	}
 }
 
-func TestChangeAlreadyInBase(t *testing.T) {
+func TestAttack70ChangeAlreadyInBase(t *testing.T) {
 	w := newWorld(t)
 	f := files{"a": lines("a", 9)}
 	g := f.with(files{"b": "b\n"})
@@ -169,7 +169,7 @@ func TestRevertedChangeLandsAgain(t *testing.T) {
 	}
 }
 
-func TestEmptyFromTheStartIsKept(t *testing.T) {
+func TestAttack70EmptyFromTheStartIsKept(t *testing.T) {
 	w := newWorld(t)
 	f := files{"a": "a\n"}
 	root := w.commit("main", "root", f)
@@ -181,7 +181,7 @@ func TestEmptyFromTheStartIsKept(t *testing.T) {
 	}
 }
 
-func TestMergeCommitsAreFlattened(t *testing.T) {
+func TestAttack70MergeCommitsAreFlattened(t *testing.T) {
 	w := newWorld(t)
 	f := files{"a": "a\n"}
 	root := w.commit("main", "root", f)

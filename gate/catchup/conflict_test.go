@@ -11,7 +11,7 @@ import (
 	"mergegate/gate"
 )
 
-func TestConflictKinds(t *testing.T) {
+func TestAttack69ConflictKinds(t *testing.T) {
 	sub := func(digit string) string { return "sub:" + strings.Repeat(digit, 40) }
 	for _, tt := range []struct {
 		name           string

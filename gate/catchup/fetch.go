@@ -2,8 +2,10 @@ package catchup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"mergegate/gate"
 	"mergegate/internal/git"
@@ -12,7 +14,8 @@ import (
 // Fetch fetches exactly these refs (full names, such as refs/heads/main or
 // refs/pull/7/head) and stores each under its own name, also when it was
 // force-pushed. ErrNoRef, naming them, when the remote lacks some; then none
-// may have been stored. It may be repeated and called concurrently.
+// may have been stored. *RefusedError when the remote offers what must not be
+// taken. It may be repeated and called concurrently.
 func (m *Mirror) Fetch(ctx context.Context, want ...string) error {
 	for _, ref := range want {
 		if err := checkRef(ref); err != nil {
@@ -34,6 +37,9 @@ func (m *Mirror) Fetch(ctx context.Context, want ...string) error {
 	err = m.fetch(ctx, specs...)
 	if err == nil || ctx.Err() != nil {
 		return err
+	}
+	if refused, ok := errors.AsType[*git.Refused](err); ok {
+		return &RefusedError{Text: refused.Why}
 	}
 	refs, rerr := m.RemoteRefs(ctx, want...)
 	if rerr != nil {
@@ -61,7 +67,7 @@ func (m *Mirror) Fetch(ctx context.Context, want ...string) error {
 
 // FetchCommit fetches a commit by its id, for commits that no ref names any
 // more. It does nothing if the mirror has it. ErrMissing when the remote
-// answers but does not give it.
+// answers but does not give it; *RefusedError as Fetch.
 func (m *Mirror) FetchCommit(ctx context.Context, c gate.SHA) error {
 	if !c.Valid() {
 		return fmt.Errorf("fetch: %q is not a full commit id", c)
@@ -77,6 +83,9 @@ func (m *Mirror) FetchCommit(ctx context.Context, c gate.SHA) error {
 	err = m.fetch(ctx, string(c))
 	if err == nil || ctx.Err() != nil {
 		return err
+	}
+	if refused, ok := errors.AsType[*git.Refused](err); ok {
+		return &RefusedError{Text: refused.Why}
 	}
 	if _, rerr := m.RemoteRefs(ctx, "HEAD"); rerr != nil {
 		return fmt.Errorf("%w: %w", ErrTransport, err)
@@ -102,14 +111,32 @@ func (m *Mirror) prepare(ctx context.Context) error {
 	return err
 }
 
+// What a fetch may cost. A base branch brings the whole history the first time;
+// a change only what it adds.
+var (
+	wholeHistory = git.Limits{Time: time.Hour, Size: 32 << 30}
+	oneChange    = git.Limits{Time: 10 * time.Minute, Size: 1 << 30}
+)
+
+// fetch is one git fetch. What must not be taken is a *git.Refused.
 func (m *Mirror) fetch(ctx context.Context, specs ...string) error {
 	d, err := m.reach(ctx, m.remote)
 	if err != nil {
 		return err
 	}
-	_, err = d.Run(ctx, "", append([]string{"fetch", "--quiet", "--no-tags", "--no-write-fetch-head",
-		"--no-show-forced-updates", "--", m.remote.URL}, specs...)...)
-	return err
+	limits := m.limits
+	if limits == (git.Limits{}) {
+		if limits = oneChange; !m.filled(ctx) {
+			limits = wholeHistory
+		}
+	}
+	return d.Fetch(ctx, limits, specs...)
+}
+
+// filled says whether a base branch is here, so that a change brings only itself.
+func (m *Mirror) filled(ctx context.Context) bool {
+	out, err := m.dir.Run(ctx, "", "for-each-ref", "--count=1", "--format=%(refname)", "--", "refs/heads/")
+	return err == nil && out != ""
 }
 
 // clearConflicting deletes local refs that stand in the way of the wanted: once
@@ -153,7 +180,7 @@ func (m *Mirror) remoteRefs(ctx context.Context, r Remote, refs ...string) (map[
 	if err != nil {
 		return nil, err
 	}
-	out, err := d.Run(ctx, "", append([]string{"ls-remote", "--quiet", "--", r.URL}, refs...)...)
+	out, err := d.Run(ctx, "", append([]string{"ls-remote", "--quiet", "--end-of-options", r.URL}, refs...)...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTransport, err)
 	}

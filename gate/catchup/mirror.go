@@ -17,8 +17,8 @@
 //     signature is not: it would be wrong.
 //   - A branch moves only by compare-and-swap (--force-with-lease with the
 //     expected id), never when it is a protected base of the same repository.
-//   - A conflict is a value (Result.Conflict). ErrUnrelated, ErrMissing,
-//     ErrNoRef, ErrMoved and *DeniedError are refusals with a meaning;
+//   - A conflict is a value (Result.Conflict). ErrUnrelated, ErrMissing, ErrNoRef,
+//     ErrMoved, *RefusedError and *DeniedError are refusals with a meaning;
 //     ErrTransport means the remote did not answer and nothing is known; every
 //     other error is trouble on this machine.
 //
@@ -70,6 +70,12 @@ var (
 	errNotID = errors.New("not a full commit id")
 )
 
+// RefusedError: the objects of a change are not taken, or the change is more than
+// git can be trusted with here. It stays so until a person changes the branch.
+type RefusedError struct{ Text string } // one sentence without a full stop, printable
+
+func (e *RefusedError) Error() string { return e.Text }
+
 // Remote is where a repository is fetched from and pushed to.
 type Remote struct {
 	URL string // http(s) without user and password, or an absolute path
@@ -86,6 +92,8 @@ type Mirror struct {
 	dir       git.Dir
 	remote    Remote
 	committer Person
+	limits    git.Limits // of one fetch; zero for those of fetch.go
+	size      sizes      // of one change; zero for those of measure.go
 
 	fetching chan struct{} // holds a token while somebody fetches or repairs
 	suspect  atomic.Bool   // git failed where it should not; look at the mirror before the next fetch
@@ -191,9 +199,16 @@ func (m *Mirror) repair(ctx context.Context) error {
 }
 
 // removeLocks removes the lock files that killed git processes left on refs and
-// configuration. Only one process uses the mirror and fetches wait for each
-// other, so whatever is there when no fetch runs is stale.
+// configuration, and packs that never arrived. Only one process uses the mirror
+// and fetches wait for each other, so whatever is there when no fetch runs is
+// stale.
 func (m *Mirror) removeLocks() error {
+	half, _ := filepath.Glob(filepath.Join(m.dir.Path, "objects", "pack", "tmp_*"))
+	for _, name := range half {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
 	return filepath.WalkDir(m.dir.Path, func(path string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:

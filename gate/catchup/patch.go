@@ -49,7 +49,7 @@ func (m *Mirror) changes(ctx context.Context, base, head gate.SHA) ([]change, er
 		err := m.dir.Stream(ctx, nil, w, "log", "--topo-order", "--format=%x01%H %P",
 			"--patch", "--remerge-diff", "--full-index", "--no-renames", "--no-textconv", "--no-ext-diff",
 			"--no-color", "--diff-algorithm=myers", "--indent-heuristic", "--unified=3", "--inter-hunk-context=0",
-			"--src-prefix=a/", "--dst-prefix=b/", "--submodule=short", string(head), "^"+string(base), "--")
+			"--src-prefix=a/", "--dst-prefix=b/", "--submodule=short", "--end-of-options", string(head), "^"+string(base), "--")
 		w.CloseWithError(err)
 		done <- err
 	}()

@@ -71,7 +71,7 @@ func (m *Mirror) push(ctx context.Context, r Remote, ref string, from, to gate.S
 		return err
 	}
 	out, err := d.Run(ctx, "", "push", "--porcelain", "--no-verify", "--signed=no",
-		"--force-with-lease="+ref+":"+string(from), "--", r.URL, string(to)+":"+ref)
+		"--force-with-lease="+ref+":"+string(from), "--end-of-options", r.URL, string(to)+":"+ref)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}

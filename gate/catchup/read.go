@@ -38,7 +38,7 @@ func (m *Mirror) IsAncestor(ctx context.Context, a, b gate.SHA) (bool, error) {
 	if !a.Valid() || !b.Valid() {
 		return false, fmt.Errorf("compare %q and %q: %w", a, b, errNotID)
 	}
-	_, err := m.dir.Run(ctx, "", "merge-base", "--is-ancestor", string(a), string(b))
+	_, err := m.dir.Run(ctx, "", "merge-base", "--is-ancestor", "--end-of-options", string(a), string(b))
 	if git.Code(err) == 1 {
 		return false, nil
 	}
@@ -54,7 +54,7 @@ func (m *Mirror) MergeBase(ctx context.Context, a, b gate.SHA) (gate.SHA, error)
 	if !a.Valid() || !b.Valid() {
 		return "", fmt.Errorf("compare %q and %q: %w", a, b, errNotID)
 	}
-	out, err := m.dir.Run(ctx, "", "merge-base", string(a), string(b))
+	out, err := m.dir.Run(ctx, "", "merge-base", "--end-of-options", string(a), string(b))
 	if git.Code(err) == 1 {
 		return "", fmt.Errorf("%w: %s and %s", ErrUnrelated, a, b)
 	}
@@ -75,7 +75,7 @@ func (m *Mirror) File(ctx context.Context, c gate.SHA, path string, max int64) (
 	if err != nil {
 		return nil, fmt.Errorf("read %q: %w", path, err)
 	}
-	out, err := m.dir.Run(ctx, "", "ls-tree", "-z", "-l", "--full-tree", string(tree), "--", path)
+	out, err := m.dir.Run(ctx, "", "ls-tree", "-z", "-l", "--full-tree", "--end-of-options", string(tree), "--", path)
 	if err != nil {
 		return nil, fmt.Errorf("read %q: %w", path, m.trouble(ctx, err))
 	}
@@ -103,7 +103,7 @@ func (m *Mirror) Paths(ctx context.Context, from, to gate.SHA) ([]string, error)
 	if !from.Valid() || !to.Valid() {
 		return nil, fmt.Errorf("compare %q and %q: %w", from, to, errNotID)
 	}
-	out, err := m.dir.Run(ctx, "", "diff-tree", "-r", "-z", "--name-only", "--no-renames", string(from), string(to), "--")
+	out, err := m.dir.Run(ctx, "", "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--end-of-options", string(from), string(to), "--")
 	if err != nil {
 		return nil, m.trouble(ctx, err, from, to)
 	}
@@ -129,7 +129,7 @@ func (m *Mirror) Log(ctx context.Context, from, to gate.SHA, max int) ([]Commit,
 	if from != "" && !from.Valid() || !to.Valid() {
 		return nil, fmt.Errorf("log %q..%q: %w", from, to, errNotID)
 	}
-	args := []string{"rev-list", "--first-parent", "--max-count=" + strconv.Itoa(max), string(to)}
+	args := []string{"rev-list", "--first-parent", "--max-count=" + strconv.Itoa(max), "--end-of-options", string(to)}
 	known := []gate.SHA{to}
 	if from != "" {
 		args, known = append(args, "^"+string(from)), append(known, from)

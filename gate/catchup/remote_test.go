@@ -320,29 +320,6 @@ func TestPushRef(t *testing.T) {
 	}
 }
 
-// Names that are options, shell code or patterns to somebody are only names.
-func TestHostileBranchNames(t *testing.T) {
-	w := newWorld(t)
-	f := files{"a": "1\n"}
-	root := w.commit("main", "root", f)
-	tip := w.commit("main", "tip", f.with(files{"m": "m\n"}), root)
-	for _, name := range []string{"--upload-pack=touch${IFS}pwned", "-x", "a;$(id)", "'quoted\"", "%0a", "@", "ü"} {
-		head := w.commit("tmp", "head", f.with(files{"b": name}), root)
-		w.git("update-ref", "refs/heads/"+name, string(head))
-		w.fetch("main", name)
-		if got, err := w.m.Ref(t.Context(), "refs/heads/"+name); err != nil || got != head {
-			t.Errorf("%q: %s, %v", name, got, err)
-		}
-		to := w.build(Request{Base: tip, Head: head}).Candidate
-		if err := w.m.Push(t.Context(), Push{Remote: w.m.remote, Branch: name, From: head, To: to}); err != nil {
-			t.Errorf("%q: %v", name, err)
-		}
-		if got := w.git("rev-parse", "--verify", "refs/heads/"+name); got != string(to) {
-			t.Errorf("%q is at %s, want %s", name, got, to)
-		}
-	}
-}
-
 func FuzzCheckRef(f *testing.F) {
 	for _, s := range []string{
 		"refs/heads/main", "refs/heads/a..b", "refs/heads/.a", "refs/heads/a.lock", "refs/heads/a.lock/b", "refs/heads/a/",
