@@ -128,6 +128,31 @@ func (w *worker) build(ctx context.Context, q *queue, a gate.Build) (gate.Built,
 	return b, err
 }
 
+// provide makes sure that the candidate in flight is in the mirror. It is not when
+// another replica made it, or when the mirror was deleted. A candidate that no
+// remote has is made again, which gives the same commit; when that cannot be done
+// either, the flight goes back to catching up, unless base has to say first what
+// became of its landing.
+func (w *worker) provide(ctx context.Context, q *queue) error {
+	f := q.flight.Flight
+	if f == nil || f.Candidate == "" || w.mirror.Have(ctx, f.Candidate) {
+		return nil
+	}
+	err := w.mirror.FetchCommit(ctx, f.Candidate)
+	if err == nil || !errors.Is(err, catchup.ErrMissing) {
+		return err
+	}
+	b, err := w.build(ctx, q, gate.Build{PR: f.PR, Head: f.Head, Base: f.Base, How: f.How()})
+	if err != nil && !errors.Is(err, catchup.ErrMissing) {
+		return err
+	}
+	if b.Candidate != f.Candidate && !f.Asked {
+		w.log.Info("the candidate in flight is nowhere any more; catching up again", "pr", f.PR, "candidate", f.Candidate.Short())
+		f.State, f.Candidate, f.Tree, f.Published = gate.CatchingUp, "", "", false
+	}
+	return nil
+}
+
 // wouldDismiss says whether pushing the rebase makes the forge dismiss the
 // approvals that its own protection then asks for. Gitea keeps them when base
 // and PR touched different files. When the protection may not be read, the

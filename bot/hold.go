@@ -3,10 +3,12 @@ package bot
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"mergegate/forge"
 	"mergegate/gate"
 	"mergegate/gate/lease"
 )
@@ -30,6 +32,10 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 		q.store = store
 	}
 	held, err := q.store.Take(ctx, lease.Note{})
+	if errors.Is(err, forge.ErrNotFound) {
+		w.forgetIssue()
+		return fmt.Errorf("the queue issue is gone; a new one will be made: %w", err)
+	}
 	if err != nil {
 		return err
 	}

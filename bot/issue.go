@@ -49,8 +49,20 @@ func (w *worker) findIssue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.issue = issue{number: number}
+	w.issue = issue{number: number, record: w.issue.record}
 	return nil
+}
+
+// forgetIssue makes the next round look for the queue issue again, because it was
+// closed or deleted, and the leases with it. What was remembered of the queues is
+// kept for the next one: a freeze must not end because an issue was deleted.
+func (w *worker) forgetIssue() {
+	w.issue = issue{record: w.issue.record}
+	for _, q := range w.queues {
+		if q.held == nil {
+			q.store = nil
+		}
+	}
 }
 
 // FindQueueIssue gives the number of the repository's queue issue; forge.ErrNotFound
@@ -85,15 +97,19 @@ func CreateQueueIssue(ctx context.Context, f forge.Forge, r gate.Repo, me gate.U
 func (w *worker) readIssue(ctx context.Context) error {
 	is, err := w.forge.Issue(ctx, w.repo, w.issue.number)
 	if errors.Is(err, forge.ErrNotFound) || err == nil && !is.Open {
-		w.issue = issue{}
-		return fmt.Errorf("the queue issue was closed or deleted; a new one will be made")
+		w.forgetIssue()
+		return errors.New("the queue issue was closed or deleted; a new one will be made")
 	}
 	if err != nil {
 		return fmt.Errorf("read the queue issue: %w", err)
 	}
-	w.issue.body, w.issue.record = is.Body, issueRecord{}
-	if !unseal(w.key, "queue-record", w.about(0), is.Body, &w.issue.record) && is.Body != "" {
-		w.log.Debug("the queue issue holds no record of ours yet")
+	w.issue.body = is.Body
+	var found issueRecord
+	if unseal(w.key, "queue-record", w.about(0), is.Body, &found) {
+		w.issue.record = found
+	} else {
+		// A new one, or somebody's hands were in it: what we know from before stands.
+		w.log.Info("the queue issue holds no record of ours", "issue", w.issue.number)
 	}
 	for base, q := range w.queues {
 		q.frozen = nil
@@ -192,7 +208,7 @@ func (w *worker) leasedBases(ctx context.Context) ([]string, error) {
 	}
 	all, _, err := leaseComments{w, w.issue.number}.List(ctx)
 	if errors.Is(err, forge.ErrNotFound) {
-		w.issue = issue{}
+		w.forgetIssue()
 		return nil, nil
 	}
 	return lease.Bases(w.key, w.repo, all), err

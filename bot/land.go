@@ -112,10 +112,13 @@ func (w *worker) land(ctx context.Context, q *queue, a gate.Land) (gate.Result, 
 	if err := w.reread(ctx, q, p); err != nil {
 		return "", "", err
 	}
-	if errors.Is(err, forge.ErrMoved) {
+	switch {
+	case errors.Is(err, forge.ErrMoved):
 		return gate.Moved, "", nil
+	case errors.Is(err, forge.ErrBusy):
+		return gate.Later, "", nil
 	}
-	return gate.Later, "", nil
+	return "", "", nil // not known: the call may still come through
 }
 
 // readyToLand shows our own status green on the head when the branch's
@@ -143,12 +146,12 @@ func (w *worker) inspect(ctx context.Context, q *queue, a gate.Inspect) (gate.Fo
 	if err != nil {
 		return gate.Found{}, err
 	}
-	in, err := w.mirror.IsAncestor(ctx, a.Candidate, tip)
+	in, err := w.holds(ctx, tip, a.Candidate)
 	if err != nil {
 		return gate.Found{}, err
 	}
 	if in {
-		onBase, err := w.mirror.IsAncestor(ctx, a.Base, a.Candidate)
+		onBase, err := w.holds(ctx, a.Candidate, a.Base)
 		if err != nil {
 			return gate.Found{}, err
 		}
@@ -178,13 +181,26 @@ func (w *worker) inspect(ctx context.Context, q *queue, a gate.Inspect) (gate.Fo
 	return w.found(ctx, q, p.pr.MergeCommit, tip, len(parents) > 0 && parents[0] == a.Base)
 }
 
+// holds says whether a commit is part of the history of another, which is in the
+// mirror with all of its history: a commit that is not there is no part of it.
+func (w *worker) holds(ctx context.Context, history, c gate.SHA) (bool, error) {
+	if !w.mirror.Have(ctx, c) {
+		return false, nil
+	}
+	return w.mirror.IsAncestor(ctx, c, history)
+}
+
 // rebasedOnto says whether the commits that a forge made anew, up to last, sit
 // right on the tested base. A commit of somebody else's in between makes them more
 // than were tested. A pull request with merges in it is flattened to nobody knows
-// how many: then the tree alone has to tell.
+// how many, and a candidate that is nowhere any more cannot be counted: then the
+// tree alone has to tell.
 func (w *worker) rebasedOnto(ctx context.Context, a gate.Inspect, last gate.SHA) (bool, error) {
-	if in, err := w.mirror.IsAncestor(ctx, a.Base, last); err != nil || !in {
+	if in, err := w.holds(ctx, last, a.Base); err != nil || !in {
 		return false, err
+	}
+	if !w.mirror.Have(ctx, a.Candidate) {
+		return true, nil
 	}
 	tested, err := w.mirror.Log(ctx, a.Base, a.Candidate, maxCommits)
 	if err != nil {

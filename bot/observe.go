@@ -266,7 +266,7 @@ func (w *worker) signature(q *queue) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, q.tip, q.gone, q.branch.Refused, q.badRules, q.frozen, w.methods(q), q.branch.RequiredApprovals, q.branch.RequiredChecks)
 	for _, p := range w.mine(q) {
-		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, p.landed, len(p.commands), len(p.pressed), p.reviews)
+		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, p.landed, len(p.commands), len(p.pressed), p.reviews, p.record.NotBefore.After(time.Now()))
 	}
 	return b.String()
 }

@@ -266,6 +266,9 @@ func (w *worker) work(ctx context.Context, q *queue) error {
 	if err := w.observe(ctx, q); err != nil { // 2 ask the forge for facts; webhooks carry none
 		return err
 	}
+	if err := w.provide(ctx, q); err != nil {
+		return fmt.Errorf("get the candidate in flight: %w", err)
+	}
 	done := w.jobs.outcomes()
 	q.ci, q.ciOf = nil, ""
 	for range maxSteps {
@@ -333,10 +336,8 @@ func (w *worker) rested(ctx context.Context, q *queue) error {
 	if err := w.tell(ctx, q); err != nil {
 		return err
 	}
-	q.next = time.Time{}
-	if f := q.flight.Flight; f != nil {
-		q.next = f.NotBefore
-	} else {
+	q.next = q.flight.Again(time.Now(), w.input(q, nil).PRs)
+	if q.flight.Flight == nil {
 		if err := w.table(ctx, q, true); err != nil {
 			return err
 		}
@@ -353,17 +354,12 @@ func (w *worker) calm(q *queue) time.Duration {
 			return max(grain-time.Since(p.first), 10*time.Millisecond)
 		}
 	}
-	if q.flight.Flight == nil {
-		for _, p := range w.prs {
-			if p.pr.Base == q.base && p.record.State.Active() {
-				return w.b.cfg.Poll.Active
-			}
-		}
-		return w.b.cfg.Poll.Idle
-	}
 	wait := w.b.cfg.Poll.Active
-	if !q.next.IsZero() {
-		wait = min(wait, max(time.Until(q.next), 10*time.Millisecond))
+	if q.flight.Flight == nil && !slices.ContainsFunc(w.known(), func(p *pull) bool { return p.pr.Base == q.base && p.record.State.Active() }) {
+		wait = w.b.cfg.Poll.Idle
+	}
+	if until := time.Until(q.next); until > 0 { // what was due already has been done
+		wait = min(wait, max(until, 10*time.Millisecond))
 	}
 	return wait
 }

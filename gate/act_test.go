@@ -142,6 +142,15 @@ func (w *world) tick() bool {
 	return w.step()
 }
 
+// again is when the queue asks to be looked at again.
+func (w *world) again() time.Time {
+	var prs []gate.Facts
+	for _, p := range w.prs {
+		prs = append(prs, gate.Facts{Record: p.record})
+	}
+	return w.queue.Again(w.now, prs)
+}
+
 // run lets the bot work until it comes to rest, waiting out its own pauses.
 func (w *world) run() {
 	w.t.Helper()
@@ -163,8 +172,8 @@ func (w *world) run() {
 		for len(w.pending) > 0 {
 			w.act()
 		}
-		if f := w.queue.Flight; f != nil && w.now.Before(f.NotBefore) {
-			w.now = f.NotBefore
+		if again := w.again(); !again.IsZero() {
+			w.now = again
 			continue
 		}
 		if w.state() == last {
@@ -192,8 +201,8 @@ func (w *world) until(kind string) {
 		if len(w.pending) > 0 && strings.HasPrefix(describe(w.pending[0]), kind) {
 			return
 		}
-		if f := w.queue.Flight; len(w.pending) == 0 && f != nil && w.now.Before(f.NotBefore) {
-			w.now = f.NotBefore
+		if again := w.again(); len(w.pending) == 0 && !again.IsZero() {
+			w.now = again
 		}
 		w.tick()
 	}

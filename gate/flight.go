@@ -15,6 +15,9 @@ const maxMoves = 3
 // dropped. With the back-off of later that is about an hour.
 const maxTries = 16
 
+// passAfter is how often the forge may put a landing off before others may pass.
+const passAfter = 3
+
 // later is the back-off before try n: 1 s, 2 s, 4 s, … at most 5 minutes.
 func later(n int) time.Duration {
 	return min(time.Second<<min(n, 10), 5*time.Minute)
@@ -79,7 +82,7 @@ func (s *step) pick() {
 	}
 	var queued []Facts
 	for _, e := range s.entries {
-		if e.Record.State == Queued && !e.Busy {
+		if e.Record.State == Queued && !e.Busy && !e.Record.NotBefore.After(s.in.Now) {
 			queued = append(queued, e.Facts)
 		}
 	}
@@ -87,7 +90,7 @@ func (s *step) pick() {
 		return
 	}
 	e := s.entry(Order(queued)[0].PR.Number)
-	s.flight = &Flight{PR: e.PR.Number, State: CatchingUp, Since: s.in.Now, Head: e.PR.Head, Base: s.in.Tip}
+	s.flight = &Flight{PR: e.PR.Number, State: CatchingUp, Since: s.in.Now, Head: e.PR.Head, Base: s.in.Tip, Tries: e.Record.Tries}
 	s.enter(e, CatchingUp, "catching up with "+s.in.Base+" "+s.in.Tip.Short())
 }
 
@@ -147,8 +150,8 @@ func (s *step) ends(e *entry, why string) {
 	s.end()
 }
 
-// how says what kind of commit the candidate is.
-func (f *Flight) how() Method {
+// How says what kind of commit the candidate is.
+func (f *Flight) How() Method {
 	switch {
 	case f.Mode == CatchUpMerge:
 		return Merge
@@ -165,9 +168,9 @@ func (s *step) catchUp(e *entry) {
 	}
 	if f.Candidate == "" {
 		s.chooseMode(e)
-		o, ok := s.answer(Build{f.PR, f.Head, f.Base, f.how()})
+		o, ok := s.answer(Build{f.PR, f.Head, f.Base, f.How()})
 		if !ok || o.Result != Done {
-			s.do(Build{f.PR, f.Head, f.Base, f.how()})
+			s.do(Build{f.PR, f.Head, f.Base, f.How()})
 			return
 		}
 		if !s.built(e, o.Built) {
@@ -272,6 +275,22 @@ func (s *step) retry(e *entry) {
 	if f.Tries > maxTries {
 		s.ends(e, "the forge kept putting it off; ask again, or look at its log")
 	}
+}
+
+// letPass sends a request that the forge keeps putting off back to the queue, with
+// its place, and until its next try others go first. Not while an answer of the
+// forge is unclear: then the landing may still come through, and base must not
+// move under it by our doing.
+func (s *step) letPass(e *entry) {
+	f := s.flight
+	if f == nil || f.Unclear || f.Tries < passAfter || !slices.ContainsFunc(s.entries, func(o *entry) bool {
+		return o != e && o.Record.State == Queued && !o.Busy && !o.Record.NotBefore.After(s.in.Now)
+	}) {
+		return
+	}
+	e.Record.Tries, e.Record.NotBefore = f.Tries, f.NotBefore
+	s.move(e, Queued, "the forge puts the landing off; others may pass until it is tried again")
+	s.end()
 }
 
 // again goes back to catching up because base moved, keeping the place.

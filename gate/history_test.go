@@ -42,8 +42,8 @@ func history(t *rapid.T) {
 	for range rapid.IntRange(10, 80).Draw(t, "events") {
 		h.event()
 		for range rapid.IntRange(0, 8).Draw(t, "ticks") {
-			if f := w.queue.Flight; len(w.pending) == 0 && f != nil && w.now.Before(f.NotBefore) {
-				w.now = f.NotBefore
+			if again := w.again(); len(w.pending) == 0 && !again.IsZero() {
+				w.now = again
 			}
 			w.tick()
 			h.old = append(h.old, w.done...)

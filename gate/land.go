@@ -41,7 +41,7 @@ func (s *step) land(e *entry) {
 		s.do(confirm)
 		return
 	}
-	f.Asked = true
+	f.Asked, f.PutOff = true, false
 	s.do(f.landing())
 }
 
@@ -65,8 +65,11 @@ func (s *step) inspect(e *entry) {
 		s.ends(e, fmt.Sprintf("the branch %s is gone, so nobody can say whether it landed as %s", s.in.Base, f.Candidate.Short()))
 		return
 	}
-	if o, _ := s.answer(f.landing()); o.Result == Denied {
+	switch o, _ := s.answer(f.landing()); o.Result {
+	case Denied:
 		f.Denied = "The forge refuses to merge: " + o.Why
+	case Later, Moved:
+		f.PutOff = true
 	}
 	q := Inspect{f.PR, f.Candidate, f.Base, f.Tree, e.PR.Merged}
 	seen, _ := s.answer(q)
@@ -89,8 +92,9 @@ func (s *step) inspect(e *entry) {
 	case f.Denied != "":
 		s.ends(e, f.Denied)
 	default:
-		f.Asked = false
+		f.Asked, f.Unclear = false, f.Unclear || !f.PutOff
 		s.retry(e)
+		s.letPass(e)
 	}
 }
 

@@ -61,10 +61,14 @@ type Record struct {
 	Log      string   `json:"log,omitempty"`      // id of the log page
 	Moves    int      `json:"moves,omitempty"`    // how often base moved under this request
 	Broken   int      `json:"broken,omitempty"`   // retests of this head that could not be done
-	Mode     CatchUp  `json:"mode,omitempty"`     // when another than the policy's was needed
-	ModeWhy  string   `json:"mode_why,omitempty"`
-	Evidence Evidence `json:"evidence,omitzero"`
-	Landed   LandedAs `json:"landed,omitzero"`
+	// Tries and NotBefore are the flight's, of a request that others may pass
+	// because the forge puts its landing off.
+	Tries     int       `json:"tries,omitempty"`
+	NotBefore time.Time `json:"not_before,omitzero"`
+	Mode      CatchUp   `json:"mode,omitempty"` // when another than the policy's was needed
+	ModeWhy   string    `json:"mode_why,omitempty"`
+	Evidence  Evidence  `json:"evidence,omitzero"`
+	Landed    LandedAs  `json:"landed,omitzero"`
 	// Left is a head that was pushed too late to be part of what landed: the PR is
 	// still open with it.
 	Left    SHA        `json:"left,omitempty"`
@@ -113,6 +117,24 @@ type Queue struct {
 	Flight *Flight `json:"flight,omitempty"`
 }
 
+// Again is when to look again although nothing has changed; zero for never. It is
+// after now.
+func (q Queue) Again(now time.Time, prs []Facts) time.Time {
+	if q.Flight != nil {
+		if q.Flight.NotBefore.After(now) {
+			return q.Flight.NotBefore
+		}
+		return time.Time{}
+	}
+	var first time.Time
+	for _, f := range prs {
+		if at := f.Record.NotBefore; f.Record.State == Queued && at.After(now) && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
+}
+
 // Flight is the one request being worked on.
 type Flight struct {
 	PR        int       `json:"pr"`
@@ -129,6 +151,10 @@ type Flight struct {
 	Asked     bool      `json:"asked,omitempty"`     // the forge was asked to land; the answer may be unknown
 	Denied    string    `json:"denied,omitempty"`    // the forge's words when it refused to land
 	Tries     int       `json:"tries,omitempty"`     // landings the forge answered with "later"
+	// PutOff: the forge answered the landing that was asked for last, with "later".
+	// Unclear: it did not answer one of them, so that one may still come through.
+	PutOff    bool      `json:"put_off,omitempty"`
+	Unclear   bool      `json:"unclear,omitempty"`
 	NotBefore time.Time `json:"not_before,omitzero"`
 }
 

@@ -32,8 +32,8 @@
 // A Mirror is safe for concurrent use by the queues of one process. Fetches
 // wait for each other, because git locks refs by files; everything else runs
 // side by side, also with a fetch. One directory must not be opened by two
-// processes. A mirror found to be corrupt is built anew by the next Fetch; calls
-// that run at that moment fail and may be repeated.
+// processes. A mirror that was deleted, or is found to be corrupt, is built anew by
+// the next Fetch; calls that run at that moment fail and may be repeated.
 //
 // The package never moves a base branch, never reads configuration from a
 // repository, and never runs anything that a repository contains.
@@ -172,10 +172,16 @@ func (m *Mirror) rebuild(ctx context.Context) error {
 	return err
 }
 
-// repair looks closely at a mirror in which git failed, and empties it if it is
-// corrupt. It looks at most once in ten minutes, because a hostile change can
-// make git fail as often as it likes.
+// repair makes a mirror anew that somebody deleted. It looks closely at one in which
+// git failed, and empties it if it is corrupt; at most once in ten minutes, because
+// a hostile change can make git fail as often as it likes.
 func (m *Mirror) repair(ctx context.Context) error {
+	if _, err := os.Lstat(filepath.Join(m.dir.Path, marker)); errors.Is(err, fs.ErrNotExist) {
+		if err := m.rebuild(ctx); err != nil {
+			return fmt.Errorf("make the deleted mirror anew: %w", err)
+		}
+		return nil
+	}
 	if !m.suspect.Load() || time.Since(m.checked) < 10*time.Minute {
 		return nil
 	}

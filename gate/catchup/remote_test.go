@@ -443,3 +443,31 @@ func TestRead(t *testing.T) {
 		}
 	}
 }
+
+// Somebody deletes the data directory of a running bot: the next fetch begins
+// anew, also when a build has put something there meanwhile.
+func TestDeletedMirrorIsMadeAnew(t *testing.T) {
+	for name, left := range map[string]string{"all of it": "", "all but an object": "objects/ab"} {
+		w := newWorld(t)
+		root := w.commit("main", "root", files{"a": "a\n"})
+		head := w.commit("pr", "one", files{"a": "a\n", "b": "b\n"}, root)
+		tip := w.commit("main", "two", files{"a": "a\n", "c": "c\n"}, root)
+		w.fetch("main", "pr")
+		want := w.build(Request{Base: tip, Head: head})
+		if err := os.RemoveAll(w.m.dir.Path); err != nil {
+			t.Fatal(err)
+		}
+		if left != "" {
+			if err := os.MkdirAll(filepath.Join(w.m.dir.Path, left), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if w.m.Have(t.Context(), head) {
+			t.Fatalf("%s: the mirror still has the head", name)
+		}
+		w.fetch("main", "pr")
+		if got := w.build(Request{Base: tip, Head: head}); got.Candidate != want.Candidate {
+			t.Errorf("%s: built %+v, before %+v", name, got, want)
+		}
+	}
+}
