@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -27,6 +28,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
+
+	"mergegate/bot/config"
+	"mergegate/internal/hostile"
 )
 
 // server is the real program in a process of its own, serving acme/widgets of a
@@ -376,4 +381,59 @@ func TestAttack115NoLibraryWithKnownHoles(t *testing.T) {
 	if !regexp.MustCompile(`(?m)^\s*(if )?go run "\$govulncheck" \./\.\.\.`).Match(ci) {
 		t.Error(".ci/run does not run govulncheck over everything")
 	}
+}
+
+// What strangers write is a value in a log line, never a line or a level of its own.
+func TestAttack91WordsMakeNoLogLines(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		for _, word := range hostile.Words() {
+			var out bytes.Buffer
+			log, err := logger(config.Log{Level: "info", Format: format}, &out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log.With("branch", word).Info("request", "title", word, "err", errors.New(word))
+			line, rest, _ := strings.Cut(out.String(), "\n")
+			if rest != "" || strings.ContainsFunc(line, func(r rune) bool { return r < 0x20 || format == "text" && unicode.IsControl(r) }) {
+				t.Errorf("%s: %q is written as %q", format, word, out.String())
+			}
+			fields, err := logFields(format, line)
+			if err != nil {
+				t.Errorf("%s: %q is written as %q: %v", format, word, line, err)
+			}
+			if len(fields) != 6 || fields["level"] != "INFO" || fields["msg"] != "request" {
+				t.Errorf("%s: %q makes the fields %q", format, word, fields)
+			}
+			if want := strings.ToValidUTF8(word, "\ufffd"); format == "json" && fields["title"] != want && fields["title"] != strings.ToValidUTF8(word, "\ufffd\ufffd") {
+				t.Errorf("%q reads %q", want, fields["title"])
+			}
+		}
+	}
+}
+
+// logFields reads a line as programs do.
+func logFields(format, line string) (map[string]string, error) {
+	fields := map[string]string{}
+	if format == "json" {
+		return fields, json.Unmarshal([]byte(line), &fields)
+	}
+	for line != "" {
+		key, rest, ok := strings.Cut(line, "=")
+		if !ok || strings.ContainsAny(key, " \"") || fields[key] != "" {
+			return fields, fmt.Errorf("%q is no key, or there twice", key)
+		}
+		value, after, _ := strings.Cut(rest, " ")
+		if strings.HasPrefix(rest, `"`) {
+			quoted, err := strconv.QuotedPrefix(rest)
+			if err != nil {
+				return fields, err
+			}
+			if value, err = strconv.Unquote(quoted); err != nil {
+				return fields, err
+			}
+			after = strings.TrimPrefix(rest[len(quoted):], " ")
+		}
+		fields[key], line = value, after
+	}
+	return fields, nil
 }

@@ -14,6 +14,7 @@ import (
 	"mergegate/gate"
 	"mergegate/gate/catchup"
 	"mergegate/gate/retest"
+	"mergegate/templates"
 )
 
 // actAll does the actions in order. An action that fails ends the list: the next
@@ -105,7 +106,11 @@ func (w *worker) build(ctx context.Context, q *queue, a gate.Build) (gate.Built,
 		how = gate.Rebase // nothing to make: the head is the candidate
 	}
 	var refused *catchup.RefusedError
-	r, err := w.mirror.Build(ctx, catchup.Request{Base: a.Base, Head: a.Head, Method: how, Message: mergeMessage(p.pr, how)})
+	subject, body, err := w.commitMessage(ctx, p.pr, how, a.Base, a.Head)
+	if err != nil {
+		return gate.Built{}, err
+	}
+	r, err := w.mirror.Build(ctx, catchup.Request{Base: a.Base, Head: a.Head, Method: how, Message: subject + "\n\n" + body + "\n"})
 	switch {
 	case errors.Is(err, catchup.ErrUnrelated):
 		return gate.Built{Refused: "it has no history in common with " + q.base}, nil
@@ -181,11 +186,28 @@ func (w *worker) wouldDismiss(ctx context.Context, q *queue, a gate.Build) (stri
 	return "", nil
 }
 
-func mergeMessage(pr gate.PR, how gate.Method) string {
-	if how == gate.Merge {
-		return fmt.Sprintf("Merge pull request #%d from %s\n\n%s\n", pr.Number, pr.HeadBranch, pr.Title)
+// maxSquashed is how many commits of a squashed PR are read for its message.
+const maxSquashed = 100
+
+// commitMessage is the message of the commit that a merge or a squash makes. Other
+// methods make none. The forge's own would quote the PR's title and text as they
+// are, and so close issues with mergegate's rights.
+func (w *worker) commitMessage(ctx context.Context, pr gate.PR, how gate.Method, base, head gate.SHA) (subject, body string, err error) {
+	switch how {
+	case gate.Merge:
+		subject, body = templates.MergeCommit(pr.Number, pr.Title, base)
+	case gate.Squash:
+		commits, err := w.mirror.Log(ctx, base, head, maxSquashed)
+		if err != nil {
+			return "", "", err
+		}
+		var subjects []string
+		for _, c := range slices.Backward(commits) { // newest first
+			subjects = append(subjects, c.Subject)
+		}
+		subject, body = templates.SquashCommit(pr.Number, pr.Title, subjects, base)
 	}
-	return fmt.Sprintf("%s (#%d)\n", pr.Title, pr.Number)
+	return subject, body, nil
 }
 
 // push moves the PR's branch to the candidate.

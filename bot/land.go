@@ -80,13 +80,17 @@ func (w *worker) land(ctx context.Context, q *queue, a gate.Land) (gate.Result, 
 	if err := w.readyToLand(ctx, q, a); err != nil {
 		return "", "", err
 	}
+	subject, body, err := w.commitMessage(ctx, p.pr, a.Method, a.Base, a.Head)
+	if err != nil {
+		return "", "", err
+	}
 	landing := forge.Landing{
-		PR: a.PR, Base: q.base, Tip: a.Base, Head: a.Head, Method: a.Method,
+		PR: a.PR, Base: q.base, Tip: a.Base, Head: a.Head, Method: a.Method, Title: subject, Message: body,
 		DeleteBranch: q.policy.Land.DeleteBranch && !p.pr.Fork,
 	}
 	pause(ctx, time.Until(p.pushed.Add(calmAfterPush)))
 	started := time.Now()
-	err := w.forge.Land(ctx, w.repo, landing)
+	err = w.forge.Land(ctx, w.repo, landing)
 	for wait := 300 * time.Millisecond; errors.Is(err, forge.ErrBusy) && time.Since(started) < busyFor; wait *= 2 {
 		pause(ctx, wait)
 		err = w.forge.Land(ctx, w.repo, landing)

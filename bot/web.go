@@ -165,7 +165,7 @@ func (s *site) frame(reader bool) templates.Frame {
 	if reader {
 		f.Version = s.version
 	} else if s.b.cfg.Pages.Auth == config.PagesToken {
-		f.Login = "/login"
+		f.Login = true
 	}
 	return f
 }

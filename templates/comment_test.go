@@ -16,6 +16,7 @@ import (
 	"github.com/yuin/goldmark/text"
 
 	"mergegate/gate"
+	"mergegate/internal/hostile"
 	"mergegate/templates"
 )
 
@@ -258,7 +259,7 @@ func shape(t *testing.T, markdown string) string {
 // link and no HTML is there that is not there with a harmless word.
 func TestHostileTextChangesOnlyWords(t *testing.T) {
 	harmless := comments("word")
-	for _, s := range hostile() {
+	for _, s := range hostile.Words() {
 		if strings.TrimSpace(templates.Clean(s)) == "" {
 			continue // nothing to show: sections are left out
 		}

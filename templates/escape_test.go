@@ -12,25 +12,9 @@ import (
 	"github.com/yuin/goldmark/extension"
 	"github.com/yuin/goldmark/text"
 
+	"mergegate/internal/hostile"
 	"mergegate/templates"
 )
-
-// hostile is what people may put into a title, a branch, a file name or a log.
-func hostile() []string {
-	return []string{
-		"plain words", "", " ", "*bold* _it_ **b** __u__ ~~s~~ `c` ``", "# head", "- item", "+ item", "1. one", "2) two",
-		"> quote", "---", "===", "```\ncode", "~~~", "    code", "\tcode", "| a | b |\n|---|---|", "a|b",
-		"<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "</details></table>", "<!-- mergegate:pr -->", "<!-- mergegate:lease v1 {} -->", "-->",
-		"[l](javascript:alert(1))", "![](http://track.example/x.png)", "[a]: http://x.example", "[[wiki]]", "[[[wiki]]]", "<http://x.example>",
-		"http://x.example/a_b_", "HTTPS://x.example", "www.x.example", "a@x.example", "mailto:a@x.example", "ftp://x.example",
-		"@everyone", "@org/team", "hi @user, @user2", "fixes #1", "Closes: org/repo#12", "resolves GH-7", "!12", "#1#2", "@#1", "@@user", ":smile:", ":+1:",
-		"/merge", "/merge cancel", "\n/merge\n", "&#64;user &lt;b&gt; &amp;", `\@user \*x\*`, "$x$ $$y$$", "{{7*7}}",
-		"\x1b[31mred\x1b[0m \x1b]8;;http://x.example\x07link\x1b]8;;\x07", "\u202eevil\u2066", "a\x00b\x07c\x7f", "zero\u200bwidth\ufeff", "\xff\xfe", "\r\r\n\u2028",
-		"`````", "a ```` b ```", "`", "\\", "日本語 🚀 👩‍👩‍👧", "; rm -rf / $(id) `id`",
-		`"><svg onload=alert(1)>`, `' onmouseover='alert(1)`, "</pre></span>",
-		"Straße & Söhne", "12:30 at a.go:12", strings.Repeat("`", 200), strings.Repeat("@a ", 300),
-	}
-}
 
 // live is what forges act on in text that was already rendered.
 var live = regexp.MustCompile(`(?i)[@#:][^\s@#:\x{200b}]|!\d|\bgh-\d|\bwww\.|\[\[`)
@@ -118,7 +102,7 @@ func checkFence(t *testing.T, s string) {
 }
 
 func TestPlainAndFence(t *testing.T) {
-	for _, s := range hostile() {
+	for _, s := range hostile.Words() {
 		checkPlain(t, s)
 		checkFence(t, s)
 	}
@@ -159,14 +143,14 @@ func TestCleanShowsThatSomethingWasThere(t *testing.T) {
 }
 
 func FuzzPlain(f *testing.F) {
-	for _, s := range hostile() {
+	for _, s := range hostile.Words() {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) { checkPlain(t, s) })
 }
 
 func FuzzFence(f *testing.F) {
-	for _, s := range hostile() {
+	for _, s := range hostile.Words() {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) { checkFence(t, s) })

@@ -12,6 +12,7 @@ import (
 
 	"mergegate/gate"
 	"mergegate/internal/giteatest"
+	"mergegate/internal/hostile"
 	"mergegate/templates"
 )
 
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) { os.Exit(giteatest.Main(m)) }
 // On a real Gitea, comments that quote mentions, references and markup notify
 // nobody, refer to nothing and link nowhere but where we say. A last comment that
 // does both on purpose shows that the test would see it.
-func TestQuotedTextDoesNothingOnGitea(t *testing.T) {
+func TestAttack89QuotedTextDoesNothingOnGitea(t *testing.T) {
 	s, ctx := giteatest.Shared(t), t.Context()
 	call := func(token, method, path string, in, out any) {
 		t.Helper()
@@ -47,17 +48,20 @@ func TestQuotedTextDoesNothingOnGitea(t *testing.T) {
 
 	tag := regexp.MustCompile(`<(?:a|img|script|iframe)\b[^>]*>`)
 	number := strconv.Itoa(target.Number)
-	attack := append(hostile(),
+	attack := append(hostile.Words(),
 		"@"+victim.Name, "cc @"+victim.Name+", @"+victim.Name, "(@"+victim.Name+")",
 		"#"+number, "fixes #"+number, "closes "+bot.Name+"/words#"+number, "!"+number, "fixes !"+number,
-		s.URL+"/"+bot.Name+"/words/issues/"+number, "@"+bot.Name+"/words", strings.Join(hostile(), " "))
+		s.URL+"/"+bot.Name+"/words/issues/"+number, "@"+bot.Name+"/words", strings.Join(hostile.Words(), " "))
 	for _, text := range attack {
 		v := templates.PRView{
 			Line: gate.Line{State: gate.Dropped, Why: []string{text, text}}, Label: text, Answer: text, Tail: text, PageURL: ours,
 			Events:   []gate.Happened{{What: text}},
 			Conflict: templates.Conflict(templates.ConflictView{Base: text, At: candidate, Subject: text, Files: []templates.ConflictFile{{Path: text}}, Commands: []string{text}}),
 		}
-		body := templates.PRComment(v)
+		body := templates.PRComment(v) + "\n" + templates.QueueIssue(templates.QueueView{Label: text, Queues: []templates.QueueTable{{
+			Base: text, Holder: text, Frozen: &gate.Freeze{By: text, Reason: text},
+			Lines: []gate.Line{{PR: 4000, State: gate.Waiting, Why: []string{text}, Base: text, Title: text, Author: text, By: text}},
+		}}})
 		call(bot.Token, http.MethodPost, repo+"/issues/"+strconv.Itoa(place.Number)+"/comments", map[string]string{"body": body}, nil)
 	}
 	shown := rendered.FindAllStringSubmatch(page(t, s.URL+"/"+bot.Name+"/words/issues/"+strconv.Itoa(place.Number)), -1)
@@ -66,7 +70,7 @@ func TestQuotedTextDoesNothingOnGitea(t *testing.T) {
 	}
 	for i, text := range attack {
 		for _, found := range tag.FindAllString(shown[i+1][1], -1) {
-			if !strings.Contains(found, `href="`+ours+`"`) {
+			if !strings.Contains(found, `href="`+ours+`"`) && !strings.Contains(found, `/words/issues/4000" `) { // the PR of the queue
 				t.Errorf("%q becomes %s", text, found)
 			}
 		}

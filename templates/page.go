@@ -13,7 +13,7 @@ import (
 type Frame struct {
 	Now     time.Time // when the facts on the page were read
 	Version string    // of mergegate; may be empty
-	Login   string    // where a stranger can become a reader; may be empty
+	Login   bool      // a stranger sees this, and can become a reader
 }
 
 // Trouble is an error that keeps a queue from being worked on.

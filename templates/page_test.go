@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mergegate/gate"
+	"mergegate/internal/hostile"
 	"mergegate/templates"
 )
 
@@ -101,10 +102,10 @@ func render(t *testing.T, s string, state gate.State, links bool) map[string][]b
 }
 
 // Whatever is put into a view changes words, never the elements of the page.
-func TestHostileTextInPages(t *testing.T) {
+func TestAttack92And51HostileTextInPages(t *testing.T) {
 	for _, state := range states() {
 		harmless := render(t, "word", state, false)
-		for _, s := range hostile() {
+		for _, s := range hostile.Words() {
 			if strings.TrimSpace(templates.Clean(s)) == "" || strings.ContainsAny(s, "\r\u2028") {
 				continue // nothing to show, or more lines of a log
 			}
@@ -125,7 +126,7 @@ func TestHostileTextInPages(t *testing.T) {
 	}
 }
 
-func TestPagesLinkNowhereElse(t *testing.T) {
+func TestAttack92PagesLinkNowhereElse(t *testing.T) {
 	for _, s := range []string{"javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x", "/ok", "https://ok.example/\"><script>"} {
 		for _, page := range render(t, s, gate.Testing, true) {
 			tags(t, page) // checks every link

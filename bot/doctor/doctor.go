@@ -33,6 +33,7 @@ import (
 	"mergegate/bot/config"
 	"mergegate/forge"
 	"mergegate/internal/git"
+	"mergegate/templates"
 )
 
 // Level is how bad a finding is.
@@ -89,7 +90,8 @@ type report struct {
 
 func (r *report) add(l Level, subject, what, mend string) {
 	r.failed = r.failed || l == Fail
-	r.say(Finding{Level: l, Subject: subject, What: strings.ReplaceAll(what, "\n", "; "), Mend: mend})
+	line := func(s string) string { return templates.Clean(strings.ReplaceAll(s, "\n", "; ")) } // a terminal reads it
+	r.say(Finding{Level: l, Subject: line(subject), What: line(what), Mend: line(mend)})
 }
 
 // Check calls say for each finding, in order, and answers whether none is a
