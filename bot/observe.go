@@ -29,9 +29,10 @@ type pull struct {
 	unsaved   bool  // record has news that the sticky comment does not hold yet
 	sticky    int64 // id of our comment; 0 for none
 	reviews   []gate.Review
-	turned    time.Time // when its base was changed last
-	turnedOf  time.Time // PR.Updated when that was read
-	turnedAt  time.Time // when that was
+	without   []gate.User // whose review does not count only because of what they may do now
+	turned    time.Time   // when its base was changed last
+	turnedOf  time.Time   // PR.Updated when that was read
+	turnedAt  time.Time   // when that was
 	label     gate.Ask
 	commands  []gate.Command
 	pressed   []gate.Command // buttons, until a record that knows of them is saved
@@ -213,13 +214,34 @@ func (w *worker) approvalAsks(q *queue, p *pull) bool {
 // no lease: it writes nothing.
 func (w *worker) peek(ctx context.Context, q *queue) error {
 	for _, p := range w.known() {
-		if p.pr.Base != q.base || p.pr.Has(q.policy.Trigger.Label) || !p.changed() || p.record.State.Active() {
+		if p.pr.Base != q.base {
+			continue
+		}
+		if err := w.regained(ctx, p); err != nil {
+			return err
+		}
+		if p.pr.Has(q.policy.Trigger.Label) || !p.changed() || p.record.State.Active() {
 			continue
 		}
 		if q.policy.Trigger.Command || q.policy.Trigger.Approval {
 			if err := w.read(ctx, q, p); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// regained looks whether somebody may write again whose review did not count: nothing
+// of that shows on the PR.
+func (w *worker) regained(ctx context.Context, p *pull) error {
+	for _, u := range p.without {
+		role, err := w.role(ctx, u)
+		if err != nil {
+			return err
+		}
+		if role >= gate.RoleWrite {
+			p.seen = time.Time{}
 		}
 	}
 	return nil
@@ -332,6 +354,7 @@ func (w *worker) readReviews(ctx context.Context, p *pull) error {
 	if err != nil {
 		return fmt.Errorf("read the reviews of #%d: %w", p.pr.Number, err)
 	}
+	p.without = nil
 	for i, r := range reviews {
 		if !r.Counts || r.Dismissed || r.State == gate.Commented || r.By.ID == p.pr.Author.ID {
 			continue
@@ -340,7 +363,9 @@ func (w *worker) readReviews(ctx context.Context, p *pull) error {
 		if err != nil {
 			return err
 		}
-		reviews[i].Counts = role >= gate.RoleWrite || role == gate.RoleUnknown
+		if reviews[i].Counts = role >= gate.RoleWrite || role == gate.RoleUnknown; !reviews[i].Counts {
+			p.without = append(p.without, r.By)
+		}
 	}
 	p.reviews = reviews
 	return nil
