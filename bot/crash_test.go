@@ -71,6 +71,45 @@ func TestCommandSurvivesALostLabel(t *testing.T) {
 	}
 }
 
+// Taking the label off withdraws a command, also when the replica that put it on
+// died before it could write its note.
+func TestWithdrawnBeforeTheNote(t *testing.T) {
+	for name, trigger := range map[string]func(r *rig, n int){
+		"command": func(r *rig, n int) {
+			_, err := r.Comment(r.repo, n, r.bob, "/merge")
+			r.must(err)
+		},
+		"approval": func(r *rig, n int) {
+			r.cfg.Defaults.Trigger.Approval, r.cfg.Defaults.Require.Approvals = true, 1
+			r.must(r.Review(r.repo, n, r.bob, gate.Approved))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tell(t, func(r *rig) {
+				n := r.opened("a", "main")
+				trigger(r, n)
+				crashed := r.crashOn(op("AddLabel"), true)
+				r.start("one")
+				r.until("the replica dies", 10*time.Minute, crashed)
+				time.Sleep(2 * time.Second)
+				r.must(r.Unlabel(r.repo, n, r.ann, "merge"))
+				r.start("two")
+				r.wake(n)
+				r.says(n, "was taken off", 20*time.Minute)
+				time.Sleep(20 * time.Minute)
+				if r.merged(n)() {
+					t.Errorf("it landed although its label was taken off\n%s", r.tale())
+				}
+				// Asked for again, it goes its way.
+				_, err := r.Comment(r.repo, n, r.bob, "/merge")
+				r.must(err)
+				r.wake(n)
+				r.until("it lands", 5*time.Minute, r.merged(n))
+			})
+		})
+	}
+}
+
 // Somebody deletes our note while the request is on its way; with the replica
 // alive, or dead, so that another must go on.
 func TestNoteDeleted(t *testing.T) {

@@ -34,6 +34,7 @@ type pull struct {
 	turnedOf  time.Time   // PR.Updated when that was read
 	turnedAt  time.Time   // when that was
 	label     gate.Ask
+	withdrawn time.Time // see gate.Facts
 	commands  []gate.Command
 	pressed   []gate.Command // buttons, until a record that knows of them is saved
 	requester gate.Role
@@ -396,7 +397,7 @@ func (w *worker) readTurned(ctx context.Context, q *queue, p *pull) error {
 // command, and when the base was changed, for a request that may begin.
 func (w *worker) readPast(ctx context.Context, q *queue, p *pull) error {
 	label := q.policy.Trigger.Label
-	p.label = gate.Ask{}
+	p.label, p.withdrawn = gate.Ask{}, time.Time{}
 	if p.record.State.Active() {
 		return nil
 	}
@@ -410,14 +411,32 @@ func (w *worker) readPast(ctx context.Context, q *queue, p *pull) error {
 	for i, c := range p.commands {
 		p.commands[i].Stale = slices.Contains(past.Outdated, c.Comment)
 	}
+	ours := past.LabelledBy.ID == w.me.ID
+	if !p.pr.Has(label) && ours && past.LabelledAt.After(p.record.Since) {
+		return w.readWithdrawal(ctx, p, label, past.LabelledAt)
+	}
 	if !p.pr.Has(label) || !past.LabelledAt.After(p.record.LabelAt) {
 		return nil
 	}
-	p.label = gate.Ask{By: past.LabelledBy, At: past.LabelledAt, Ours: past.LabelledBy.ID == w.me.ID, Stale: past.PushedSince}
+	p.label = gate.Ask{By: past.LabelledBy, At: past.LabelledAt, Ours: ours, Stale: past.PushedSince}
 	if !p.label.Ours {
 		p.label.Role, err = w.role(ctx, past.LabelledBy)
 	}
 	return err
+}
+
+// readWithdrawal takes note that somebody took the label off which we put on for a
+// wish that no note of ours knows of, because we crashed in between. The list may
+// be older than the label, so the PR itself has the word.
+func (w *worker) readWithdrawal(ctx context.Context, p *pull, label string, at time.Time) error {
+	pr, err := w.forge.PullRequest(ctx, w.repo, p.pr.Number)
+	if err != nil {
+		return fmt.Errorf("read #%d: %w", p.pr.Number, err)
+	}
+	if !pr.Has(label) {
+		p.withdrawn = at
+	}
+	return nil
 }
 
 // readRoles looks up what the person who asked may do now, and without a
@@ -563,7 +582,7 @@ func (w *worker) input(q *queue, done []gate.Outcome) gate.Input {
 	}
 	for _, p := range w.mine(q) {
 		in.PRs = append(in.PRs, gate.Facts{
-			PR: p.pr, Record: p.record, Reviews: p.reviews, Retargeted: p.turned, Label: p.label, Commands: slices.Concat(p.commands, p.pressed),
+			PR: p.pr, Record: p.record, Reviews: p.reviews, Retargeted: p.turned, Label: p.label, Withdrawn: p.withdrawn, Commands: slices.Concat(p.commands, p.pressed),
 			Requester: p.requester, Author: p.author, RequiredApprovals: q.branch.RequiredApprovals,
 			Busy: p.landed && p.record.State == gate.Landed,
 		})

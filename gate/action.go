@@ -4,11 +4,14 @@ import "time"
 
 // Facts is everything Step knows about one PR, read from the forge.
 type Facts struct {
-	PR       PR
-	Record   Record
-	Reviews  []Review
-	Label    Ask       // who set the request label, if that event is newer than Record.LabelAt
-	Commands []Command // new command comments, oldest first
+	PR      PR
+	Record  Record
+	Reviews []Review
+	Label   Ask // who set the request label, if that event is newer than Record.LabelAt
+	// Withdrawn is when the bot put the request label on, if somebody took it off
+	// before there was a note of it: whatever was asked for until then is taken back.
+	Withdrawn time.Time
+	Commands  []Command // new command comments, oldest first
 	// RequiredApprovals and RequiredChecks are what the branch's protection asks
 	// for on top of the policy.
 	RequiredApprovals int

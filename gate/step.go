@@ -232,6 +232,7 @@ func (s *step) listen(e *entry) {
 		need := max(1, p.Require.Approvals, e.RequiredApprovals)
 		if ok, against := Approvals(e.PR, *r, e.Reviews); len(ok) >= need && len(against) == 0 {
 			s.request(e, Request{By: ok[len(ok)-1], At: s.in.Now, Via: ByApproval, Base: e.PR.Base})
+			s.takenBack(e, lastApproval(e.Reviews, ok))
 		}
 	}
 	if !e.Label.At.IsZero() && e.Label.At.After(r.LabelAt) && e.PR.Has(p.Trigger.Label) && e.PR.Open {
@@ -275,6 +276,25 @@ func (s *step) leftover(e *entry) {
 		r.Why = append(slices.Clip(r.Why), fmt.Sprintf("but the commit %s was pushed too late and is not in it", e.PR.Head.Short()))
 		r.happened(s.in.Now, "a commit "+e.PR.Head.Short()+" was pushed too late and is left")
 	}
+}
+
+// takenBack drops a request that was made at the time, when its label has already
+// been on and off again.
+func (s *step) takenBack(e *entry, at time.Time) {
+	if e.Record.State.Active() && !e.Withdrawn.IsZero() && !at.After(e.Withdrawn) {
+		s.drop(e, fmt.Sprintf("the label %q was taken off", s.in.Policy.Trigger.Label))
+	}
+}
+
+// lastApproval is when the newest approval by one of them was given.
+func lastApproval(reviews []Review, by []User) time.Time {
+	var last time.Time
+	for _, r := range reviews {
+		if r.State == Approved && slices.Contains(by, r.By) && r.At.After(last) {
+			last = r.At
+		}
+	}
+	return last
 }
 
 // unseen drops a request for a head that was pushed after it was made, unless
@@ -329,6 +349,7 @@ func (s *step) obeyMerge(e *entry, c Command) {
 	} else {
 		s.request(e, Request{By: c.By, At: c.At, Via: ByCommand, Base: e.PR.Base})
 		s.unseen(e, c.Stale)
+		s.takenBack(e, c.At)
 		if c.Verb == DoRetry {
 			r.Evidence = Evidence{}
 		}
