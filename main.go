@@ -3,7 +3,7 @@
 //
 // This package is wiring: commands, signals, constructors, exit codes. It is the
 // only place that knows which forges exist. Exit codes are 0 for done, 1 for
-// failed (the reason was said), 2 for bad usage or a bad configuration.
+// failed (the reason was said), 2 for bad usage or a bad configuration; land has more.
 package main
 
 import (
@@ -31,6 +31,7 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run the merge queue."`
 	Check   checkCommand   `cmd:"" help:"Say what stands in the way: configuration, forge, permissions, webhooks, protection, git, sandbox. Changes nothing."`
 	Setup   setupCommands  `cmd:"" help:"Make what is missing: webhook, label, queue issue, fast-forward-only. May be repeated."`
+	Land    landCommand    `cmd:"" help:"Land a branch of a plain git repository, tested on the tip it lands on: the gate without a forge."`
 	Version versionCommand `cmd:"" help:"Print the versions of mergegate, Go and git."`
 }
 
@@ -50,6 +51,11 @@ var errFailed = errors.New("failed")
 
 // usageError ends a command with 2.
 type usageError struct{ error }
+
+// exitError ends a command, which has said why, with a code of its own.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
 func main() {
 	retest.Child()
@@ -75,6 +81,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err = line.Run()
 	if err == nil {
 		return 0
+	}
+	if code, own := errors.AsType[exitError](err); own {
+		return int(code)
 	}
 	if !errors.Is(err, errFailed) {
 		fmt.Fprintf(stderr, "mergegate: %v\n", err)

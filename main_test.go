@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os/exec"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -27,6 +28,11 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exit1": func(ts *testscript.TestScript, _ bool, args []string) { exits(ts, 1, args) },
+			"exitn": func(ts *testscript.TestScript, _ bool, args []string) {
+				code, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				exits(ts, code, args[1:])
+			},
 			"exit2": func(ts *testscript.TestScript, _ bool, args []string) { exits(ts, 2, args) },
 		},
 	})

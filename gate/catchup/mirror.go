@@ -35,7 +35,7 @@
 // processes. A mirror that was deleted, or is found to be corrupt, is built anew by
 // the next Fetch; calls that run at that moment fail and may be repeated.
 //
-// The package never moves a base branch, never reads configuration from a
+// The package moves a base branch only by Advance, never reads configuration from a
 // repository, and never runs anything that a repository contains.
 package catchup
 
