@@ -38,6 +38,8 @@ type landCommand struct {
 	Network bool              `help:"Give the test the network."`
 	Env     map[string]string `placeholder:"NAME=VALUE" help:"Set a variable for the test, which otherwise gets none of yours."`
 
+	ReadOnly []string `placeholder:"DIR" sep:"none" type:"existingdir" help:"Let the test read this directory too, such as a module cache. May be repeated."`
+
 	TokenFile string `placeholder:"FILE" help:"For a URL: the file with the token to fetch and push with."`
 	TokenEnv  string `placeholder:"NAME" help:"For a URL: the environment variable with it."`
 	User      string `default:"x-access-token" help:"The user name that goes with the token."`
@@ -155,7 +157,7 @@ func (c landCommand) request(ctx context.Context) (land.Request, error) {
 	}
 	return land.Request{
 		Remote: remote, Branch: c.Branch, Onto: c.Onto,
-		Command: shellWords(words), Env: c.Env, Timeout: c.Timeout, Network: c.Network,
+		Command: shellWords(words), Env: c.Env, Timeout: c.Timeout, Network: c.Network, ReadOnly: c.ReadOnly,
 		Committer: catchup.Person{Name: "mergegate", Email: "mergegate@localhost"},
 		Lease:     file, Wait: c.Wait, Dir: dir,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),

@@ -43,6 +43,7 @@ type Request struct {
 	Env       map[string]string
 	Timeout   time.Duration // of the test
 	Network   bool          // for the test
+	ReadOnly  []string      // directories that the test may read besides the machine's programs
 	Committer catchup.Person
 	Lease     *lease.File
 	Wait      time.Duration // for the lease; 0 asks once

@@ -61,7 +61,7 @@ func (r Request) open(ctx context.Context) (*work, error) {
 		return nil, err
 	}
 	tests := filepath.Join(r.Dir, "retest")
-	w.runner, err = retest.New(ctx, tests, r.Log)
+	w.runner, err = retest.New(ctx, tests, r.ReadOnly, r.Log)
 	if err != nil {
 		unlock()
 		return nil, fmt.Errorf("start the retest runner: %w", err)
