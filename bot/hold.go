@@ -39,7 +39,7 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 	if err != nil {
 		return err
 	}
-	q.held, q.settled, q.flight, q.saved, q.taken, q.left = held, false, gate.Queue{}, nil, time.Now(), false
+	q.held, q.settled, q.flight, q.saved, q.taken, q.sweep, q.left = held, false, gate.Queue{}, nil, time.Now(), q.left, false
 	if data := held.Inherited(); data != nil {
 		if err := json.Unmarshal(data, &q.flight); err != nil {
 			w.log.Warn("the work in flight of the lease before ours cannot be read; starting over", "err", err)

@@ -173,6 +173,9 @@ func (w *worker) leftovers(ctx context.Context) error {
 	if !w.looked.IsZero() && time.Since(w.looked) < w.b.cfg.Poll.Idle {
 		return nil
 	}
+	if err := w.oneIssue(ctx); err != nil {
+		return fmt.Errorf("look for the queue issue: %w", err)
+	}
 	bases, err := w.leasedBases(ctx)
 	if err != nil {
 		return fmt.Errorf("look for leases left behind: %w", err)
@@ -186,6 +189,37 @@ func (w *worker) leftovers(ctx context.Context) error {
 	return nil
 }
 
+// oneIssue finds the queue issue, the open one with the lowest number, and closes
+// later ones: a request to create it that came twice, or late, may have left them.
+func (w *worker) oneIssue(ctx context.Context) error {
+	found, err := w.forge.FindIssues(ctx, w.repo, w.me, issueMarker)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	first := found[0].Number
+	if w.issue.number == 0 || first < w.issue.number && !w.holding() {
+		w.issue = issue{number: first}
+	}
+	for _, is := range found[1:] {
+		if is.Number != w.issue.number {
+			if err := w.forge.CloseIssue(ctx, w.repo, is.Number); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// holding says whether this replica holds a lease.
+func (w *worker) holding() bool {
+	for _, q := range w.queues {
+		if q.held != nil {
+			return true
+		}
+	}
+	return false
+}
+
 func (w *worker) leasedBases(ctx context.Context) ([]string, error) {
 	if w.b.cfg.Lease.Store == "ref" {
 		var refs []string
@@ -197,14 +231,7 @@ func (w *worker) leasedBases(ctx context.Context) ([]string, error) {
 		return slices.DeleteFunc(bases, func(b string) bool { return found[lease.Ref(b)] == "" }), err
 	}
 	if w.issue.number == 0 {
-		n, err := FindQueueIssue(ctx, w.forge, w.repo, w.me)
-		if errors.Is(err, forge.ErrNotFound) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		w.issue.number = n
+		return nil, nil
 	}
 	all, _, err := leaseComments{w, w.issue.number}.List(ctx)
 	if errors.Is(err, forge.ErrNotFound) {

@@ -26,8 +26,9 @@ const (
 type pull struct {
 	pr        gate.PR
 	record    gate.Record
-	unsaved   bool  // record has news that the sticky comment does not hold yet
-	sticky    int64 // id of our comment; 0 for none
+	unsaved   bool    // record has news that the sticky comment does not hold yet
+	sticky    int64   // id of our comment; 0 for none
+	copies    []int64 // ids of comments of ours that say the same and should not be there
 	reviews   []gate.Review
 	without   []gate.User // whose review does not count only because of what they may do now
 	turned    time.Time   // when its base was changed last
@@ -102,10 +103,14 @@ func (w *worker) look(ctx context.Context) error {
 		n := p.pr.Number
 		switch {
 		case open[n]:
-		case p.record.State.Active() || p.unsaved || w.flying(n): // unsaved: its end is still to be told
+		case p.record.State.Active() || p.unsaved || w.flying(n): // its end is still to be told
 			pr, err := w.forge.PullRequest(ctx, w.repo, n)
 			if err != nil && !errors.Is(err, forge.ErrNotFound) {
 				return fmt.Errorf("read #%d: %w", n, err)
+			}
+			if err != nil && p.record.State.Final() {
+				delete(w.prs, n) // there is nobody left to tell
+				continue
 			}
 			if err != nil {
 				pr = p.pr
@@ -195,7 +200,7 @@ func (w *worker) mine(q *queue) []*pull {
 		active := p.record.State.Active() || q.flight.Flight != nil && q.flight.Flight.PR == p.pr.Number
 		elsewhere := p.record.State.Active() && p.record.Request.Base != q.base
 		here := p.pr.Base == q.base && !elsewhere || (active || p.unsaved) && p.record.Request.Base == q.base
-		if p.poison == "" && here && (active || p.unsaved || p.pr.Has(q.policy.Trigger.Label) || len(p.commands)+len(p.pressed) > 0 || w.approvalAsks(q, p)) {
+		if p.poison == "" && here && (active || p.unsaved || len(p.copies) > 0 || p.pr.Has(q.policy.Trigger.Label) || len(p.commands)+len(p.pressed) > 0 || w.approvalAsks(q, p)) {
 			out = append(out, p)
 		}
 	}
@@ -215,16 +220,12 @@ func (w *worker) approvalAsks(q *queue, p *pull) bool {
 // no lease: it writes nothing.
 func (w *worker) peek(ctx context.Context, q *queue) error {
 	for _, p := range w.known() {
-		if p.pr.Base != q.base {
-			continue
+		if p.pr.Base == q.base {
+			if err := w.regained(ctx, p); err != nil {
+				return err
+			}
 		}
-		if err := w.regained(ctx, p); err != nil {
-			return err
-		}
-		if p.pr.Has(q.policy.Trigger.Label) || !p.changed() || p.record.State.Active() {
-			continue
-		}
-		if q.policy.Trigger.Command || q.policy.Trigger.Approval {
+		if w.peeks(q, p) && p.changed() {
 			if err := w.read(ctx, q, p); err != nil {
 				return err
 			}
@@ -246,6 +247,12 @@ func (w *worker) regained(ctx context.Context, p *pull) error {
 		}
 	}
 	return nil
+}
+
+// peeks says whether a PR is read although nobody has asked for it yet.
+func (w *worker) peeks(q *queue, p *pull) bool {
+	t := q.policy.Trigger
+	return p.pr.Base == q.base && !p.pr.Has(t.Label) && !p.record.State.Active() && (t.Command || t.Approval)
 }
 
 // grain is how long a forge's "updated" may stay the same although something
@@ -289,7 +296,7 @@ func (w *worker) signature(q *queue) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, q.tip, q.gone, q.branch.Refused, q.badRules, q.frozen, w.methods(q), q.branch.RequiredApprovals, q.branch.RequiredChecks)
 	for _, p := range w.mine(q) {
-		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, p.landed, len(p.commands), len(p.pressed), p.reviews, p.record.NotBefore.After(time.Now()))
+		fmt.Fprintln(&b, p.pr.Number, p.pr.Head, p.pr.Base, p.pr.Draft, p.pr.Open, p.pr.Labels, p.landed, len(p.commands), len(p.pressed), p.reviews, p.record.NotBefore.After(time.Now()), p.copies)
 	}
 	return b.String()
 }
@@ -456,23 +463,14 @@ func (w *worker) readRoles(ctx context.Context, p *pull) (err error) {
 
 func (w *worker) readComments(ctx context.Context, p *pull, comments []forge.Comment) error {
 	newer := p.read && p.unsaved
-	p.sticky, p.commands = 0, nil
-	for _, c := range comments {
-		if c.By.ID != w.me.ID || !strings.Contains(c.Body, stickyMarker) || p.sticky != 0 {
-			continue
-		}
-		p.sticky = c.ID
-		if newer {
-			continue // what we decided and could not write yet is newer
-		}
-		p.record, p.unsaved = gate.Record{}, false
-		if !unseal(w.key, "record", w.about(p.pr.Number), c.Body, &p.record) {
-			w.log.Warn("our notes in the sticky comment were changed by somebody and are not believed", "pr", p.pr.Number)
-			p.record = gate.Record{}
-		}
+	if err := w.vanished(ctx, p, comments); err != nil {
+		return err
 	}
-	if p.sticky == 0 && !newer {
-		p.record, p.unsaved = gate.Record{}, false
+	var record gate.Record
+	p.commands = nil
+	p.sticky, p.copies, record = w.findNote(p.pr.Number, comments)
+	if !newer { // what we decided and could not write yet is newer
+		p.record, p.unsaved = record, false
 	}
 	for _, c := range comments {
 		if c.ID <= p.record.Command || c.By.ID == w.me.ID || !c.Updated.Equal(c.Created) {
@@ -488,6 +486,50 @@ func (w *worker) readComments(ctx context.Context, p *pull, comments []forge.Com
 		}
 	}
 	return nil
+}
+
+// vanished fails when a list of comments is older than our own note: what it does
+// not show would be taken for deleted, and what was asked for with it.
+func (w *worker) vanished(ctx context.Context, p *pull, comments []forge.Comment) error {
+	if p.sticky == 0 || slices.ContainsFunc(comments, func(c forge.Comment) bool { return c.ID == p.sticky }) {
+		return nil
+	}
+	_, err := w.forge.Comment(ctx, w.repo, p.sticky)
+	if errors.Is(err, forge.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read our comment on #%d: %w", p.pr.Number, err)
+	}
+	return fmt.Errorf("the list of comments on #%d does not show our own yet; it is read again", p.pr.Number)
+}
+
+// findNote finds our sticky comment and the record in it. A request to post it that
+// was doubled on its way, or a list that did not show it yet, may have left several:
+// the one that was written last holds, the others are copies to be deleted.
+func (w *worker) findNote(pr int, comments []forge.Comment) (id int64, copies []int64, rec gate.Record) {
+	var written time.Time
+	sealed := false
+	for _, c := range comments {
+		if c.By.ID != w.me.ID || !strings.Contains(c.Body, stickyMarker) {
+			continue
+		}
+		var r gate.Record
+		ok := unseal(w.key, "record", w.about(pr), c.Body, &r)
+		if !ok {
+			w.log.Warn("our notes in the sticky comment were changed by somebody and are not believed", "pr", pr)
+			r = gate.Record{}
+		}
+		if id != 0 && (sealed && !ok || sealed == ok && !c.Updated.After(written)) {
+			copies = append(copies, c.ID)
+			continue
+		}
+		if id != 0 {
+			copies = append(copies, id)
+		}
+		id, rec, written, sealed = c.ID, r, c.Updated, ok
+	}
+	return id, copies, rec
 }
 
 // role says what somebody may do in the repository.

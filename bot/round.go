@@ -76,6 +76,7 @@ type queue struct {
 	saved    []byte // the flight as last saved in the lease
 	saidBusy time.Time
 	left     bool // there is a lease that is not ours
+	sweep    bool // there was one when ours was taken: proving ours removes it once it is stale
 
 	tip      gate.SHA
 	gone     bool // the branch is not there
@@ -281,7 +282,7 @@ func (w *worker) work(ctx context.Context, q *queue) error {
 			return err
 		}
 		if len(actions) == 0 && sameQueue(flight, q.flight) {
-			if err := w.settleNow(ctx, q, len(w.unsaved(q)) > 0); err != nil {
+			if err := w.settleNow(ctx, q, q.sweep || len(w.unsaved(q))+len(w.copied(q)) > 0); err != nil {
 				return err
 			}
 			return w.rested(ctx, q)
@@ -349,8 +350,9 @@ func (w *worker) rested(ctx context.Context, q *queue) error {
 
 // calm says when the queue wants to be looked at again without news.
 func (w *worker) calm(q *queue) time.Duration {
+	mine := w.mine(q)
 	for _, p := range w.known() {
-		if p.pr.Base == q.base && p.seen.Equal(p.pr.Updated) && p.racy() {
+		if p.seen.Equal(p.pr.Updated) && p.racy() && (slices.Contains(mine, p) || w.peeks(q, p)) {
 			return max(grain-time.Since(p.first), 10*time.Millisecond)
 		}
 	}

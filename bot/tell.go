@@ -29,6 +29,11 @@ func (w *worker) unsaved(q *queue) []*pull {
 	return slices.DeleteFunc(w.mine(q), func(p *pull) bool { return !p.unsaved })
 }
 
+// copied are the PRs that carry more than one sticky comment of ours.
+func (w *worker) copied(q *queue) []*pull {
+	return slices.DeleteFunc(w.mine(q), func(p *pull) bool { return len(p.copies) == 0 })
+}
+
 // lines is what there is to say about each PR of the queue now.
 func (w *worker) lines(q *queue) []gate.Line { return gate.Lines(q.flight, w.input(q, nil)) }
 
@@ -48,6 +53,14 @@ func (w *worker) tell(ctx context.Context, q *queue) error {
 		if err := w.note(ctx, q, p); err != nil {
 			return err
 		}
+	}
+	for _, p := range w.copied(q) {
+		for _, id := range p.copies {
+			if err := w.forge.DeleteComment(ctx, w.repo, id); err != nil {
+				return fmt.Errorf("delete the second note on #%d: %w", p.pr.Number, err)
+			}
+		}
+		p.copies = nil
 	}
 	for _, l := range w.lines(q) {
 		p := w.prs[l.PR]
@@ -110,6 +123,9 @@ func (w *worker) note(ctx context.Context, q *queue, p *pull) error {
 	n, r := p.pr.Number, p.record
 	line := w.line(q, n)
 	if r.State.Final() {
+		if err := w.closeOld(ctx, p, w.status(line)); err != nil {
+			return err
+		}
 		if err := w.show(ctx, q, p, w.endOn(p), w.status(line)); err != nil {
 			return err
 		}
@@ -128,6 +144,18 @@ func (w *worker) note(ctx context.Context, q *queue, p *pull) error {
 	p.pressed = slices.DeleteFunc(p.pressed, func(c gate.Command) bool { return !c.At.After(r.Pressed) })
 	w.log.Info("request", "pr", n, "head", p.pr.Head.Short(), "state", r.State, "why", strings.Join(r.Why, "; "))
 	w.count(p)
+	return nil
+}
+
+// closeOld says how a request ended also on the commit that still shows it as under
+// way, when that is not the one whose status comes last.
+func (w *worker) closeOld(ctx context.Context, p *pull, end forge.Status) error {
+	if p.on == "" || p.on == w.endOn(p) || p.shown.State != forge.StatusPending {
+		return nil
+	}
+	if err := w.forge.SetStatus(ctx, w.repo, p.on, end); err != nil && !errors.Is(err, forge.ErrNotFound) {
+		return fmt.Errorf("set the status of #%d: %w", p.pr.Number, err)
+	}
 	return nil
 }
 
@@ -180,10 +208,10 @@ func (w *worker) endOn(p *pull) gate.SHA {
 func (w *worker) upsert(ctx context.Context, p *pull, body string) error {
 	if p.sticky != 0 {
 		err := w.forge.EditComment(ctx, w.repo, p.sticky, body)
-		if !errors.Is(err, forge.ErrNotFound) {
-			return err
+		if errors.Is(err, forge.ErrNotFound) {
+			p.doubt = true // deleted, or out of sight for a moment: look before posting another
 		}
-		p.sticky = 0 // somebody deleted it
+		return err
 	}
 	c, err := w.forge.PostComment(ctx, w.repo, p.pr.Number, body)
 	if err != nil {
