@@ -1,0 +1,316 @@
+package bot_test
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"mergegate/forge"
+	"mergegate/forge/forgetest"
+	"mergegate/gate"
+	"mergegate/gate/retest"
+	"mergegate/templates"
+)
+
+// The judges read the forge's own log, and what the machine that runs tests
+// noted. They never ask the bot.
+
+const leaseMark = "<!-- mergegate:lease"
+
+func (w *world) judge() {
+	log := w.sim.Log()
+	for i, e := range log {
+		if e.Op == forgetest.OpLand && e.Bot {
+			w.landed++
+			w.judgeTested(log, e)
+			w.judgeApproved(log[:i], e)
+		}
+		if e.Op == forgetest.OpRef && e.Bot && (e.Ref == "refs/heads/main" || e.Ref == "refs/heads/stable") {
+			w.fail("S3", "%s pushed %s with git", e.Actor, e.Ref)
+		}
+	}
+	w.judgeOnce(log)
+	w.judgeLeases(log)
+	w.judgeEnd(log)
+	w.judgeCalls()
+}
+
+// judgeTested: S1, S3, S6. What base moved to has passed, on the base it moved
+// from, or it was noticed.
+func (w *world) judgeTested(log []forgetest.Entry, e forgetest.Entry) {
+	if !w.sim.IsAncestor(e.From, e.To) {
+		w.fail("S3", "#%d: %s does not contain %s", e.PR, e.To.Short(), e.From.Short())
+	}
+	tree, p := w.sim.Tree(e.To), w.cfg.Defaults.Retest
+	tested := w.sim.IsAncestor(e.From, gate.SHA(e.Text)) || w.cfg.Defaults.CatchUp == gate.CatchUpCandidate
+	why := "the head does not contain the base it landed on"
+	if tested && p.Command != "" {
+		tested = slices.ContainsFunc(w.runs, func(r run) bool {
+			return r.verdict == retest.Passed && r.tree == tree && r.at <= e.At.Sub(w.start)
+		})
+		why = "no retest of its tree passed"
+	}
+	if tested && len(p.Checks) > 0 {
+		tested = w.passedCI(log, tree, e)
+		why = "CI never passed its tree"
+	}
+	// Only fast-forward has a fence for base on this forge. A landing by another
+	// method may meet a base that moved; then it has to be noticed.
+	if !tested && w.cfg.Defaults.CatchUp == gate.CatchUpCandidate && w.noticed(log, e) {
+		return
+	}
+	if !tested {
+		w.fail(cmp.Or(map[bool]string{true: "S6"}[len(w.runs) == 0 && p.Command != ""], "S1"), "#%d landed %s (tree %s) on %s: %s", e.PR, e.To.Short(), tree.Short(), e.From.Short(), why)
+	}
+}
+
+func (w *world) passedCI(log []forgetest.Entry, tree gate.SHA, land forgetest.Entry) bool {
+	for _, s := range log {
+		if s.Seq < land.Seq && s.Op == forgetest.OpStatus && s.Ref == "build" && s.State == "success" && w.sim.Tree(s.To) == tree {
+			return true
+		}
+	}
+	return false
+}
+
+// noticed says whether the queue was frozen because of a landing.
+func (w *world) noticed(log []forgetest.Entry, land forgetest.Entry) bool {
+	return slices.ContainsFunc(log, func(e forgetest.Entry) bool {
+		return e.Seq > land.Seq && e.Bot && (e.Op == forgetest.OpEditIssue || e.Op == forgetest.OpIssue) && strings.Contains(e.Text, fmt.Sprintf("#%d landed as", land.PR))
+	})
+}
+
+// tooLate is how long before a landing something must have been taken back for
+// the landing to be wrong: the merge call itself may have been on its way.
+func (w *world) tooLate() time.Duration { return 4*w.cfg.Lease.TTL + time.Minute }
+
+// judgeApproved: S2. The change that landed is the one that was approved, or,
+// where no approval is wanted, the one that was asked for.
+func (w *world) judgeApproved(past []forgetest.Entry, land forgetest.Entry) {
+	head := gate.SHA(land.Text)
+	if w.cfg.Defaults.Require.Approvals > 0 {
+		for _, e := range past {
+			if e.Op == forgetest.OpReview && e.PR == land.PR && e.State == string(gate.Approved) && w.sameChange(past, e.To, head, land.From) {
+				return
+			}
+		}
+		w.fail("S2", "#%d landed %s, and nobody approved that change", land.PR, head.Short())
+		return
+	}
+	// Who pushed the change last, and who asked after that?
+	pushed := time.Time{}
+	for _, e := range past {
+		if !e.Bot && (e.Op == forgetest.OpRef || e.Op == forgetest.OpOpen) && e.To != "" && w.sameChange(past, e.To, head, land.From) {
+			pushed = e.At
+		}
+	}
+	for _, e := range past {
+		asks := e.PR == land.PR && (e.Op == forgetest.OpLabel && e.Ref == "merge" || e.Op == forgetest.OpComment && strings.Contains(e.Text, "/merge") || e.Op == forgetest.OpReview && w.cfg.Defaults.Trigger.Approval)
+		if asks && !e.Bot && e.At.After(pushed.Add(-12*time.Second)) {
+			return
+		}
+	}
+	w.fail("S2", "#%d landed %s, which was pushed after everybody had asked", land.PR, head.Short())
+}
+
+// sameChange says whether b is a, or a rebase of it that is the bot's own: what a
+// does to its base, done to b's base, gives b. (What base has already is no longer
+// in the patch of the rebase, so patches are not compared.)
+func (w *world) sameChange(past []forgetest.Entry, a, b, base gate.SHA) bool {
+	if a == b {
+		return true
+	}
+	ours := slices.ContainsFunc(past, func(e forgetest.Entry) bool { return e.Bot && e.Op == forgetest.OpRef && e.To == b })
+	under, on := w.sim.MergeBase(a, base), w.sim.MergeBase(b, base)
+	if !ours || under == "" || on == "" {
+		return false
+	}
+	before, after, want := w.sim.Files(under), w.sim.Files(a), w.sim.Files(on)
+	for path, text := range after {
+		if before[path] != text {
+			want[path] = text
+		}
+	}
+	for path := range before {
+		if after[path] == "" {
+			delete(want, path)
+		}
+	}
+	return maps.Equal(want, w.sim.Files(b))
+}
+
+// judgeOnce: S4.
+func (w *world) judgeOnce(log []forgetest.Entry) {
+	seen := map[string]bool{}
+	for _, e := range log {
+		if e.Op == forgetest.OpLand {
+			key := fmt.Sprint(e.PR, e.Text)
+			if seen[key] {
+				w.fail("S4", "#%d landed twice", e.PR)
+			}
+			seen[key] = true
+		}
+	}
+}
+
+// judgeLeases: S5 and L2. Leases are comments or refs; both have an owner, the
+// life that made them, and a last sign of life.
+func (w *world) judgeLeases(log []forgetest.Entry) {
+	type lease struct {
+		owner    string
+		changed  time.Time
+		tampered bool
+	}
+	leases := map[string]*lease{}
+	ttl, margin := w.cfg.Lease.TTL, w.cfg.Lease.TTL/4
+	ends := func(key string, e forgetest.Entry) {
+		l := leases[key]
+		delete(leases, key)
+		if l == nil || !e.Bot {
+			return
+		}
+		if quiet := e.At.Sub(l.changed); e.Actor != l.owner && quiet < ttl {
+			w.fail("S5", "%s removed a lease of %s that was %v old", e.Actor, l.owner, quiet.Round(time.Second))
+		}
+		if died, ok := w.died(l.owner); ok && e.Actor != l.owner {
+			since := later(died, later(w.start.Add(w.calm), l.changed))
+			if took := e.At.Sub(since); took > ttl+margin+w.cfg.Poll.Idle+time.Minute {
+				w.fail("L2", "the lease of %s, which died, was taken over after %v", l.owner, took.Round(time.Second))
+			}
+		}
+	}
+	for _, e := range log {
+		key := fmt.Sprint(e.ID)
+		switch {
+		case e.Op == forgetest.OpComment && e.Bot && strings.Contains(e.Text, leaseMark):
+			leases[key] = &lease{owner: e.Actor, changed: e.At}
+		case e.Op == forgetest.OpEditComment && leases[key] != nil:
+			if e.Bot && e.Actor != leases[key].owner {
+				w.fail("S5", "%s edited a lease of %s", e.Actor, leases[key].owner)
+			}
+			leases[key].changed = e.At
+		case e.Op == forgetest.OpDeleteComment:
+			ends(key, e)
+		case e.Op == forgetest.OpRef && strings.HasPrefix(e.Ref, "refs/mergegate/lease/"):
+			if l := leases[e.Ref]; l != nil && e.Actor == l.owner && e.To != "" {
+				l.changed = e.At
+				continue
+			}
+			ends(e.Ref, e)
+			if e.To != "" {
+				leases[e.Ref] = &lease{owner: e.Actor, changed: e.At}
+			}
+		case e.Op == forgetest.OpCloseIssue || e.Op == forgetest.OpDeleteIssue:
+			for key := range leases {
+				if !strings.HasPrefix(key, "refs/") {
+					delete(leases, key)
+				}
+			}
+		}
+	}
+	for _, l := range leases {
+		w.fail("L2", "a lease of %s is still there", l.owner)
+	}
+}
+
+func (w *world) died(name string) (time.Time, bool) {
+	r := w.lives[name]
+	if r == nil || !r.dead.Load() {
+		return time.Time{}, false
+	}
+	return w.start.Add(r.died), true
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// judgeEnd: L1, one note per PR, one queue issue, and no status without its last word.
+func (w *world) judgeEnd(log []forgetest.Entry) {
+	for _, pr := range w.sim.PullRequests(w.repo) {
+		requested := pr.Open && pr.Has("merge")
+		text, state := w.status(log, pr.Head)
+		switch {
+		case requested && !strings.HasPrefix(text, "Waiting") && !strings.HasPrefix(text, "Frozen"):
+			w.fail("L1", "#%d is still asked for, and its status is %q (%s)", pr.Number, text, state)
+		case !requested && state == string(forge.StatusPending):
+			w.fail("status", "#%d has ended, and its status is still %q", pr.Number, text)
+		}
+		all, notes := w.notes(log, pr.Number)
+		if notes > 1 {
+			w.fail("note", "#%d has %d notes", pr.Number, notes)
+		}
+		if all == 0 && w.droppedByBot(log, pr.Number) {
+			w.fail("L1", "#%d was dropped without a word", pr.Number)
+		}
+	}
+	issues := map[int]bool{}
+	for _, e := range log {
+		switch {
+		case e.Op == forgetest.OpIssue && e.Bot:
+			issues[e.PR] = true
+		case e.Op == forgetest.OpCloseIssue || e.Op == forgetest.OpDeleteIssue:
+			delete(issues, e.PR)
+		}
+	}
+	if len(issues) > 1 {
+		w.fail("issue", "there are %d queue issues", len(issues))
+	}
+}
+
+// notes counts the bot's notes on a PR, and those that did not come late.
+func (w *world) notes(log []forgetest.Entry, n int) (all, inTime int) {
+	there := map[int64]bool{}
+	for _, c := range w.sim.Comments(w.repo, n) {
+		there[c.ID] = strings.Contains(c.Body, templates.PRMarker)
+	}
+	for _, e := range log {
+		if e.Op == forgetest.OpComment && e.Bot && there[e.ID] {
+			all++
+			if !w.late[e.At] {
+				inTime++
+			}
+		}
+	}
+	return all, inTime
+}
+
+// droppedByBot says whether the last word about a PR's label is the bot taking it off.
+func (w *world) droppedByBot(log []forgetest.Entry, n int) bool {
+	for _, e := range slices.Backward(log) {
+		if e.PR == n && e.Ref == "merge" && (e.Op == forgetest.OpLabel || e.Op == forgetest.OpUnlabel) {
+			return e.Bot && e.Op == forgetest.OpUnlabel
+		}
+		if e.PR == n && e.Op == forgetest.OpDeleteComment && !e.Bot {
+			return false // somebody deleted the word
+		}
+	}
+	return false
+}
+
+// status is the bot's newest word on a commit. One that came late, after its sender
+// had given it up and written a newer one, does not count: nobody could know of it.
+func (w *world) status(log []forgetest.Entry, c gate.SHA) (text, state string) {
+	for _, e := range slices.Backward(log) {
+		if e.Op == forgetest.OpStatus && e.Bot && e.To == c && !w.late[e.At] {
+			return e.Text, e.State
+		}
+	}
+	return "", ""
+}
+
+// mostCalls is how many calls to the forge a replica may make in a minute, on
+// average over its world.
+const mostCalls = 60
+
+func (w *world) judgeCalls() {
+	if most := int(w.took.Minutes()) * w.slots * mostCalls; w.calls > most {
+		w.fail("calls", "%d calls in %v", w.calls, w.took.Round(time.Second))
+	}
+}
