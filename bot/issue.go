@@ -198,7 +198,8 @@ func (w *worker) oneIssue(ctx context.Context) error {
 	}
 	first := found[0].Number
 	if w.issue.number == 0 || first < w.issue.number && !w.holding() {
-		w.issue = issue{number: first}
+		w.forgetIssue()
+		w.issue.number = first
 	}
 	for _, is := range found[1:] {
 		if is.Number != w.issue.number {

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	seedsFlag = flag.Int("seeds", 40, "how many worlds the simulation plays")
+	seedsFlag = flag.Int("seeds", 200, "how many worlds the simulation plays")
 	seedFlag  = flag.Uint64("seed", 0, "play this one world, and with -v tell everything")
 )
 
