@@ -298,3 +298,31 @@ func FuzzParsePolicy(f *testing.F) {
 		}
 	})
 }
+
+// A configuration that loads has what serve relies on; one that does not says where.
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(oneForge))
+	f.Add([]byte("listen: [1]\npages: {auth: proxy, proxies: [x]}\n"))
+	f.Add([]byte("forges:\n- {name: ../x, url: 'http://a:b@c', repos: ['../..']}\n"))
+	path := filepath.Join(f.TempDir(), "config.yaml")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Load(path)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), path) {
+				t.Errorf("the file is not named: %v", err)
+			}
+			return
+		}
+		for _, fg := range c.Forges {
+			if strings.ContainsAny(fg.Name, "/.") || !strings.HasPrefix(fg.URL, "http") || len(fg.Repos) == 0 {
+				t.Errorf("accepted: %+v", fg)
+			}
+		}
+		if len(c.Forges) == 0 || c.Pages.Auth == PagesToken && c.Pages.TokenFile == "" && c.Pages.TokenEnv == "" {
+			t.Errorf("accepted: %+v", c)
+		}
+	})
+}
