@@ -256,7 +256,7 @@ func (s *step) listen(e *entry) {
 // mayNot says why somebody may not ask for a PR to land.
 func mayNot(r Role) string {
 	if r == RoleUnknown {
-		return "the forge does not let mergegate see who may write here; an administrator can change that, by giving it the role admin"
+		return "the forge does not let mergegate see who may write here: make its account an administrator of the repository and, in an organization, a member of the teams that write"
 	}
 	return "asking for a PR to land needs write access to this repository"
 }

@@ -176,50 +176,6 @@ func checkState(s sdk.StatusState) gate.CheckState {
 	return gate.CheckPending
 }
 
-// Role implements forge.Forge. Only an administrator may ask for somebody's
-// permission; other bots see who may be assigned, which is the owner and the
-// writers, and cannot tell an administrator from a writer.
-func (f *Forge) Role(ctx context.Context, r gate.Repo, u gate.User) (gate.Role, error) {
-	op := fmt.Sprintf("read what %s may do in %s", u.Login, r)
-	p, err := get(ctx, f, op, func(c *sdk.Client) (*sdk.CollaboratorPermissionResult, *sdk.Response, error) {
-		return c.CollaboratorPermission(r.Owner, r.Name, u.Login)
-	})
-	switch {
-	case errors.Is(err, forge.ErrDenied):
-		return f.roleAmongAssignees(ctx, op, r, u)
-	case errors.Is(err, forge.ErrNotFound):
-		return gate.RoleNone, nil // the account is gone
-	case err != nil:
-		return gate.RoleUnknown, err
-	case user(p.User).ID != u.ID:
-		return gate.RoleNone, nil // the login belongs to somebody else by now
-	}
-	switch p.Permission {
-	case "owner", sdk.AccessModeAdmin:
-		return gate.RoleAdmin, nil
-	case sdk.AccessModeWrite:
-		return gate.RoleWrite, nil
-	case sdk.AccessModeRead:
-		return gate.RoleRead, nil
-	}
-	return gate.RoleNone, nil
-}
-
-func (f *Forge) roleAmongAssignees(ctx context.Context, op string, r gate.Repo, u gate.User) (gate.Role, error) {
-	all, err := get(ctx, f, op, func(c *sdk.Client) ([]*sdk.User, *sdk.Response, error) {
-		return c.GetAssignees(r.Owner, r.Name)
-	})
-	switch {
-	case err != nil:
-		return gate.RoleUnknown, err
-	case !slices.ContainsFunc(all, func(a *sdk.User) bool { return a.ID == u.ID }):
-		return gate.RoleRead, nil
-	case strings.EqualFold(u.Login, r.Owner):
-		return gate.RoleAdmin, nil
-	}
-	return gate.RoleWrite, nil
-}
-
 // GitAuth implements forge.Forge. Gitea takes a token as the password of any
 // user name.
 func (f *Forge) GitAuth(context.Context, gate.Repo) (string, error) {
