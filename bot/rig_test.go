@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -45,13 +43,10 @@ type rig struct {
 // tell runs a story in a bubble.
 func tell(t *testing.T, f func(r *rig)) {
 	t.Helper()
-	secret := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte("sixteen-bytes-or-more"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	t.Setenv("RIG_SECRET", "sixteen-bytes-or-more")
 	cfg := config.Default()
 	cfg.DataDir = "/sim"
-	cfg.Forges = []config.Forge{{Name: "work", WebhookSecretFile: secret, Repos: []string{"acme/widgets"}}}
+	cfg.Forges = []config.Forge{{Name: "work", WebhookSecretEnv: "RIG_SECRET", Repos: []string{"acme/widgets"}}}
 	cfg.Defaults.Retest.Command = "true"
 	cfg.Defaults.Branches = []string{"main", "release"}
 	cfg.Defaults.Require.Approvals = 0
