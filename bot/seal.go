@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -29,14 +28,15 @@ func seal(key []byte, kind, about string, v any) (string, error) {
 // unseal finds the document in a comment's body and decodes it into v. It is
 // false when there is none, or when it is not ours.
 func unseal(key []byte, kind, about, body string, v any) bool {
-	m := regexp.MustCompile(`<!-- mergegate:` + regexp.QuoteMeta(kind) + ` v1 (\{.*\}) hmac=([0-9a-f]{64}) -->`).FindStringSubmatch(body)
-	if m == nil || strings.Count(body, "<!-- mergegate:"+kind+" ") != 1 {
+	begin := "<!-- mergegate:" + kind + " "
+	_, line, found := strings.Cut(body, begin+"v1 ")
+	line, _, ends := strings.Cut(line, " -->") // which the document itself cannot contain
+	at := strings.LastIndex(line, " hmac=")
+	if !found || !ends || at < 0 || strings.Count(body, begin) != 1 {
 		return false
 	}
-	if !hmac.Equal([]byte(mac(key, kind, about, []byte(m[1]))), []byte(m[2])) {
-		return false
-	}
-	return json.Unmarshal([]byte(m[1]), v) == nil
+	data, sum := []byte(line[:at]), []byte(line[at+len(" hmac="):])
+	return hmac.Equal([]byte(mac(key, kind, about, data)), sum) && json.Unmarshal(data, v) == nil
 }
 
 func mac(key []byte, kind, about string, data []byte) string {

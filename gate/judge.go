@@ -12,6 +12,9 @@ import (
 // Match says whether a CI context or a branch matches a pattern, in which *
 // stands for any characters (slashes too) and ? for one.
 func Match(pattern, name string) bool {
+	if !strings.ContainsAny(pattern, "*?") {
+		return pattern == name
+	}
 	q := regexp.QuoteMeta(pattern)
 	q = strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(q)
 	ok, err := regexp.MatchString("(?s)^"+q+"$", name)

@@ -86,6 +86,9 @@ var ansi = regexp.MustCompile(`(?s)(?:\x1b\[|\x{9b})[0-?]*[ -/]*[@-~]|\x1b[\]PX^
 // direction of the text, or are not seen at all, replaced by U+FFFD, so that the
 // reader sees that something was there. It does not escape.
 func Clean(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r != '\n' && r != '\t' && (r < ' ' || r > '~') }) {
+		return s
+	}
 	s = strings.ToValidUTF8(s, "\ufffd")
 	s = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n").Replace(ansi.ReplaceAllString(s, ""))
 	return strings.Map(func(r rune) rune {
