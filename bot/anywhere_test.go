@@ -107,10 +107,10 @@ const (
 	lostReply   mishap = "reply lost"
 )
 
-// TestMishapAtEveryCall plays each morning again and again, with one mishap at the
+// TestAttack103MishapAtEveryCall plays each morning again and again, with one mishap at the
 // first call, at the second, and so on until a morning has no such call. The end
 // must always be the same.
-func TestMishapAtEveryCall(t *testing.T) {
+func TestAttack103MishapAtEveryCall(t *testing.T) {
 	for _, m := range mornings() {
 		for _, what := range []mishap{crashBefore, crashAfter, crashWiped, lostRequest, lostReply} {
 			t.Run(m.name+", "+string(what), func(t *testing.T) {

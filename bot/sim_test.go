@@ -123,9 +123,9 @@ func teller(to *os.File) func(string, ...any) {
 	}
 }
 
-// TestSimulationRepeats: a seed is a whole history, the same each time. Without
+// a seed is a whole history, the same each time. Without
 // that a failing seed could not be looked into.
-func TestSimulationRepeats(t *testing.T) {
+func TestAttack117SimulationRepeats(t *testing.T) {
 	t.Setenv(secretEnv, "a secret of the simulated world")
 	for _, seed := range []uint64{98, 131} {
 		want := play(t, seed, plant{}, nil)

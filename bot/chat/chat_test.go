@@ -37,7 +37,7 @@ func parse(markdown string) []string {
 }
 
 // The names are the rows of the acceptance list's "Command parsing".
-func TestParse(t *testing.T) {
+func TestAttack36OnlyPlainLinesAreCommands(t *testing.T) {
 	tests := []struct {
 		name, comment string
 		want          []string

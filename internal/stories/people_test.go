@@ -297,7 +297,7 @@ func TestReaderMayNotAsk(t *testing.T) {
 }
 
 // The policy that judges a PR is the one on main, whatever the PR says.
-func TestPolicyInsideThePR(t *testing.T) {
+func TestAttack71PolicyInsideThePR(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.pushMain(".mergegate.yaml", "retest: {command: '! test -e evil'}\nrequire: {approvals: 0}\n")
 		w.start()
@@ -311,7 +311,7 @@ func TestPolicyInsideThePR(t *testing.T) {
 }
 
 // A broken policy on main stops the queue with the line that is wrong, and mends itself.
-func TestBrokenPolicyOnMain(t *testing.T) {
+func TestAttack72BrokenPolicyOnMain(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.pushMain(".mergegate.yaml", "retests: {command: 'true'}\n")
 		w.start()
