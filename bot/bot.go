@@ -100,6 +100,7 @@ type Bot struct {
 	started time.Time
 	slots   chan struct{} // running retests
 	bodies  web.Bodies    // deliveries being read
+	heard   heard
 
 	mu      sync.Mutex
 	workers map[gate.Repo]*worker

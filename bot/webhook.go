@@ -75,7 +75,14 @@ func (b *Bot) webhook(rw http.ResponseWriter, r *http.Request) {
 		rw.WriteHeader(http.StatusAccepted)
 		return
 	}
+	ids := identities(name, e, body)
+	if !b.heard.add(ids...) {
+		b.metrics.deliveries.WithLabelValues(name, "repeated").Inc()
+		rw.WriteHeader(http.StatusAccepted)
+		return
+	}
 	if !w.hear(e) {
+		b.heard.drop(ids...) // it may be sent again
 		b.metrics.deliveries.WithLabelValues(name, "unheard").Inc()
 		rw.Header().Set("Retry-After", "10")
 		http.Error(rw, "too much is waiting already", http.StatusServiceUnavailable)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -261,8 +262,8 @@ func TestAttack47And48OtherRepositoriesAreNotServed(t *testing.T) {
 func TestAttack49AFloodIsRefusedInTheEnd(t *testing.T) {
 	b, w := testBot(t, nil) // nobody works, so everything waits
 	last := 0
-	for range 2 * maxPressed {
-		body := news(forge.Event{Repo: widgets, Commit: "c0ffee", Button: forge.ButtonRequeue, Sender: gate.User{ID: 4}})
+	for i := range 2 * maxPressed {
+		body := news(forge.Event{Repo: widgets, Commit: gate.SHA(fmt.Sprint("c0ffee", i)), Button: forge.ButtonRequeue, Sender: gate.User{ID: 4}})
 		last = deliver(b, "/webhook/work", bytes.NewReader(body), sign(body, hookSecret)).Code
 	}
 	if last != http.StatusServiceUnavailable || len(w.pressed) != maxPressed {
@@ -283,5 +284,39 @@ func TestASecretThatIsGoneRefusesEverybody(t *testing.T) {
 	}
 	if _, err := b.cfg.Forges[0].WebhookSecret(); err == nil || errors.Is(err, os.ErrNotExist) {
 		t.Errorf("err = %v; want that it is empty", err)
+	}
+}
+
+// A delivery that could not be taken may come again; one that was taken does nothing
+// more, also when somebody sends a button's words again under another name.
+func TestAttack41AReplayedButtonIsPressedOnce(t *testing.T) {
+	b, w := testBot(t, nil)
+	press := func(delivery, commit string) int {
+		body := news(forge.Event{Repo: widgets, Delivery: delivery, Button: forge.ButtonRequeue, Commit: gate.SHA(commit)})
+		return deliver(b, "/webhook/work", bytes.NewReader(body), sign(body, hookSecret)).Code
+	}
+	for i := range maxPressed {
+		if code := press("", fmt.Sprint(i)); code != http.StatusAccepted {
+			t.Fatalf("the press %d was answered with %d", i, code)
+		}
+	}
+	if code := press("one", "late"); code != http.StatusServiceUnavailable || len(w.pressed) != maxPressed {
+		t.Fatalf("when all is full a press is answered with %d", code)
+	}
+	w.pressed = nil // a round took them
+	for range 3 {
+		if code := press("one", "late"); code != http.StatusAccepted {
+			t.Errorf("pressed again it was answered with %d", code)
+		}
+	}
+	if len(w.pressed) != 1 || w.pressed[0].Commit != "late" {
+		t.Errorf("refused once and sent three times, it was pressed %d times", len(w.pressed))
+	}
+	body := news(forge.Event{Repo: widgets, Button: forge.ButtonRemove})
+	for range 2 { // nothing but the body is signed
+		deliver(b, "/webhook/work", bytes.NewReader(body), sign(body, hookSecret))
+	}
+	if len(w.pressed) != 2 {
+		t.Errorf("sent twice, the second button was pressed %d times", len(w.pressed)-1)
 	}
 }

@@ -151,13 +151,16 @@ type Landing struct {
 
 // Event is a delivery, reduced to where to look. It carries no facts.
 type Event struct {
-	Repo    gate.Repo
-	Branch  string   // pushed branch; "" when the event is about a PR
-	PR      int      // 0 when unknown
-	Commit  gate.SHA // status events
-	Sender  gate.User
-	Comment int64  // id of a newly created comment on a PR; 0 otherwise
-	Text    string // its text, only to decide whether to acknowledge at once
+	Repo   gate.Repo
+	Branch string   // pushed branch; "" when the event is about a PR
+	PR     int      // 0 when unknown
+	Commit gate.SHA // status events
+	Sender gate.User
+	// Delivery is the forge's id of the delivery, the same when it is sent again; ""
+	// when the forge gives none.
+	Delivery string
+	Comment  int64  // id of a newly created comment on a PR; 0 otherwise
+	Text     string // its text, only to decide whether to acknowledge at once
 	// Button is what Sender pressed on the bot's own report about Commit. Unlike
 	// a comment it cannot be read back: what Sender may do must be read before it
 	// is obeyed.

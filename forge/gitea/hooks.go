@@ -62,7 +62,7 @@ func (f *Forge) Event(h http.Header, body []byte) (forge.Event, error) {
 	}
 	e := forge.Event{
 		Repo:   gate.Repo{Forge: f.name, Owner: d.Repository.Owner.UserName, Name: d.Repository.Name},
-		Sender: user(d.Sender),
+		Sender: user(d.Sender), Delivery: h.Get("X-Gitea-Delivery"),
 	}
 	switch {
 	case pull:

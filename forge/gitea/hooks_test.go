@@ -167,7 +167,10 @@ func TestWebhook(t *testing.T) {
 			}
 			e, err := w.forge.Event(d.header, d.body)
 			check(t, err)
-			e.Sender = gate.User{}
+			if e.Delivery == "" {
+				t.Error("a delivery has no id")
+			}
+			e.Sender, e.Delivery = gate.User{}, ""
 			delete(want, e)
 		default:
 		}

@@ -66,11 +66,10 @@ type Config struct {
 // Forge is one GitHub. It implements forge.Forge and forge.Admin, and is safe
 // for concurrent use.
 type Forge struct {
-	cfg   Config
-	api   *url.URL // with a slash at the end
-	git   string   // where git finds repositories, without a slash at the end
-	app   *conn    // as the App itself; nil with a token
-	heard *guids
+	cfg Config
+	api *url.URL // with a slash at the end
+	git string   // where git finds repositories, without a slash at the end
+	app *conn    // as the App itself; nil with a token
 
 	mu     sync.Mutex
 	self   identity
@@ -107,7 +106,7 @@ func New(cfg Config) (*Forge, error) {
 	if cfg.Pause == 0 {
 		cfg.Pause = time.Second
 	}
-	f := &Forge{cfg: cfg, api: u, git: gitHost(u), heard: newGUIDs(),
+	f := &Forge{cfg: cfg, api: u, git: gitHost(u),
 		conns: make(map[string]*conn), places: make(map[gate.Repo]place)}
 	if cfg.AppID != 0 {
 		f.app = f.asApp()

@@ -7,9 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
-	"sync"
 
 	sdk "github.com/google/go-github/v62/github"
 
@@ -63,9 +61,8 @@ type delivery struct {
 	Requested *struct{ Identifier string } `json:"requested_action"`
 }
 
-// Event implements forge.Forge. A delivery that was heard before (GitHub may
-// deliver again, under the same id) is a zero Event; so is a kind that mergegate
-// does not know. An installation that changes is looked up anew by the next call.
+// Event implements forge.Forge. A kind that mergegate does not know is a zero Event.
+// An installation that changes is looked up anew by the next call.
 func (f *Forge) Event(h http.Header, body []byte) (forge.Event, error) {
 	kind := h.Get("X-GitHub-Event")
 	switch kind {
@@ -77,9 +74,6 @@ func (f *Forge) Event(h http.Header, body []byte) (forge.Event, error) {
 	if err := json.Unmarshal(body, &d); err != nil {
 		return forge.Event{}, fmt.Errorf("read the %s delivery: %w", kind, err)
 	}
-	if !f.heard.add(h.Get("X-GitHub-Delivery")) {
-		return forge.Event{}, nil
-	}
 	if strings.HasPrefix(kind, "installation") {
 		f.reinstalled(d)
 		return forge.Event{}, nil
@@ -87,7 +81,7 @@ func (f *Forge) Event(h http.Header, body []byte) (forge.Event, error) {
 	if d.Repository == nil || d.Repository.Owner == nil {
 		return forge.Event{}, fmt.Errorf("read the %s delivery: it names no repository", kind)
 	}
-	e := forge.Event{Repo: f.configured(d), Sender: user(d.Sender)}
+	e := forge.Event{Repo: f.configured(d), Sender: user(d.Sender), Delivery: h.Get("X-GitHub-Delivery")}
 	switch kind {
 	case "push":
 		branch, ok := strings.CutPrefix(d.Ref, "refs/heads/")
@@ -172,32 +166,4 @@ func (f *Forge) reinstalled(d delivery) {
 			delete(f.conns, key)
 		}
 	}
-}
-
-// guids remembers the last deliveries. It saves work and decides nothing: a
-// delivery that is forgotten and comes again only makes us look once more.
-type guids struct {
-	mu   sync.Mutex
-	last []string
-}
-
-const keptGUIDs = 1000
-
-func newGUIDs() *guids { return &guids{} }
-
-// add says whether the id is new. An empty one always is.
-func (g *guids) add(id string) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if id == "" {
-		return true
-	}
-	if slices.Contains(g.last, id) {
-		return false
-	}
-	if len(g.last) == keptGUIDs {
-		g.last = slices.Delete(g.last, 0, 1)
-	}
-	g.last = append(g.last, id)
-	return true
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"net/http"
 	"testing"
 
@@ -91,30 +90,5 @@ func TestEvent(t *testing.T) {
 		if e, err := f.Event(http.Header{"X-Github-Event": {"pull_request"}}, []byte(body)); err == nil {
 			t.Errorf("%s was read as %+v", body, e)
 		}
-	}
-}
-
-// TestEventOnce: the same delivery again is no news, and a body that could not be
-// read does not count as heard.
-func TestEventOnce(t *testing.T) {
-	f := newScript(t, nil).forge(t)
-	deliver := func(id, body string) bool {
-		e, err := f.Event(http.Header{"X-Github-Event": {"push"}, "X-Github-Delivery": {id}}, []byte(body))
-		return err == nil && e.Branch == "main"
-	}
-	const push = `{"ref":"refs/heads/main","repository":{"name":"widgets","owner":{"login":"acme"}}}`
-	if deliver("a", "{") || !deliver("a", push) || deliver("a", push) || !deliver("b", push) {
-		t.Error("want the first good delivery of each id to be heard, and only that")
-	}
-	for range 2 {
-		if !deliver("", push) {
-			t.Error("deliveries without an id are not told apart")
-		}
-	}
-	for i := range keptGUIDs {
-		deliver(fmt.Sprint(i), push)
-	}
-	if len(f.heard.last) != keptGUIDs || !deliver("a", push) {
-		t.Errorf("%d ids are kept, want %d", len(f.heard.last), keptGUIDs)
 	}
 }

@@ -155,6 +155,10 @@ func newInbox(t *testing.T, s *stage) *inbox {
 		if err != nil {
 			t.Errorf("%s: %v", req.Header.Get("X-GitHub-Event"), err)
 		}
+		if (e != forge.Event{}) && e.Delivery == "" {
+			t.Errorf("%s: a delivery has no id", req.Header.Get("X-GitHub-Event"))
+		}
+		e.Delivery = "" // every one has another
 		in.got <- e
 	}))
 	t.Cleanup(srv.Close)
