@@ -32,6 +32,7 @@ type commands struct {
 	Check   checkCommand   `cmd:"" help:"Say what stands in the way: configuration, forge, permissions, webhooks, protection, git, sandbox. Changes nothing."`
 	Setup   setupCommands  `cmd:"" help:"Make what is missing: webhook, label, queue issue, fast-forward-only. May be repeated."`
 	Land    landCommand    `cmd:"" help:"Land a branch of a plain git repository, tested on the tip it lands on: the gate without a forge."`
+	Audit   auditCommand   `cmd:"" help:"Hold each move of a base branch against its evidence; name what went around the gate."`
 	Version versionCommand `cmd:"" help:"Print the versions of mergegate, Go and git."`
 }
 

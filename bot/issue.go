@@ -164,7 +164,7 @@ func (w *worker) setFreeze(ctx context.Context, q *queue, f gate.Freeze) error {
 
 // about ties a sealed record to its place, so that a copy elsewhere is nothing.
 func (w *worker) about(pr int) string {
-	return fmt.Sprintf("%s/%s#%d", w.repo.Forge, w.repo, pr)
+	return about(w.repo, pr)
 }
 
 // leftovers finds leases that no replica may be behind any more, once per idle

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"mergegate/gate"
 )
 
 // A seal is a JSON document inside an HTML comment, with an HMAC over the
@@ -47,3 +49,13 @@ func mac(key []byte, kind, about string, data []byte) string {
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
+
+// ReadRecord is the record in a sticky comment's text, if it is one that was made
+// with the key for this PR. The caller makes sure that the comment is the bot's.
+func ReadRecord(key []byte, repo gate.Repo, pr int, body string) (r gate.Record, ok bool) {
+	ok = strings.Contains(body, stickyMarker) && unseal(key, "record", about(repo, pr), body, &r)
+	return r, ok
+}
+
+// about names what a seal is about.
+func about(repo gate.Repo, n int) string { return fmt.Sprintf("%s/%s#%d", repo.Forge, repo, n) }
