@@ -390,6 +390,14 @@ func (h *Hub) AddRuleset(full string, rules Ruleset) (id int64, err error) {
 	return id, err
 }
 
+// RemoveRuleset takes a ruleset away; nothing happens when there is none.
+func (h *Hub) RemoveRuleset(full string, id int64) error {
+	return h.in(full, owner(full), func(r *repo, _ *caller) error {
+		r.rulesets = slices.DeleteFunc(r.rulesets, func(s *ruleset) bool { return s.id == id })
+		return nil
+	})
+}
+
 // SetMergeMethods allows exactly these ways for the merge button.
 // gate.FastForward is not one of GitHub's and means nothing here.
 func (h *Hub) SetMergeMethods(full string, methods ...gate.Method) error {

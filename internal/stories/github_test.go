@@ -210,3 +210,22 @@ func TestStatusRefusedAfterTheLanding(t *testing.T) {
 		w.landed(pr)
 	}, "github")
 }
+
+// Two queues on one branch would undo each other's work: where GitHub's own is on, a
+// request waits, says why, and goes on when it is off.
+func TestGitHubsOwnQueue(t *testing.T) {
+	only(t, "GitHub's own queue", func(t *testing.T, w *world) {
+		h := w.stage.(*hubStage)
+		id, err := h.hub.AddRuleset(h.name, localhub.Ruleset{Name: "queue", Branch: "main", MergeQueue: true})
+		w.must(err)
+		w.start()
+		pr := w.pull("left", map[string]string{"left": "1"})
+		w.label(w.bob, pr)
+		w.says(pr, "GitHub's own merge queue is on for main")
+		w.until("its status to say so too", func() bool {
+			return strings.HasPrefix(w.status(w.pr(pr).Head.SHA), "pending: Waiting: a maintainer to end this")
+		})
+		w.must(h.hub.RemoveRuleset(h.name, id))
+		w.landed(pr)
+	}, "github")
+}
