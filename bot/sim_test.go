@@ -123,7 +123,7 @@ func teller(to *os.File) func(string, ...any) {
 	}
 }
 
-// a seed is a whole history, the same each time. Without
+// A seed is a whole history, the same each time. Without
 // that a failing seed could not be looked into.
 func TestAttack117SimulationRepeats(t *testing.T) {
 	t.Setenv(secretEnv, "a secret of the simulated world")
