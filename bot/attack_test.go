@@ -497,3 +497,35 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// The holder's merge call hangs on its way for longer than the lease lives. Meanwhile
+// another replica goes on, and main moves; what arrives late lands nothing untested.
+func TestAttack09TheMergeCallArrivesLate(t *testing.T) {
+	tell(t, func(r *rig) {
+		a, b := r.opened("a", "main"), r.opened("b", "main")
+		held := false
+		r.on(func(c forgetest.Call, do func() error) error {
+			if c.Op != "Land" || held {
+				return do()
+			}
+			held = true
+			r.start("two")
+			time.Sleep(5 * time.Minute)
+			return do()
+		})
+		r.start("one")
+		r.labelled(a)
+		time.Sleep(time.Second)
+		r.labelled(b)
+		r.until("both land", time.Hour, func() bool { return r.merged(a)() && r.merged(b)() })
+		time.Sleep(10 * time.Minute)
+		if all := r.landings(); len(all) != 2 || all[1].From != all[0].To {
+			t.Errorf("%d landings\n%s", len(all), r.tale())
+		}
+		for _, e := range r.landings() {
+			if !r.IsAncestor(e.From, e.To) || e.To != gate.SHA(e.Text) && r.Tree(e.To) != r.Tree(gate.SHA(e.Text)) {
+				t.Errorf("#%d landed as %s, tested as %s", e.PR, e.To.Short(), e.Text)
+			}
+		}
+	})
+}

@@ -253,7 +253,7 @@ func TestBaseDeleted(t *testing.T) {
 }
 
 // The queue issue is deleted, with the lease in it, at any moment.
-func TestQueueIssueDeleted(t *testing.T) {
+func TestAttack19QueueIssueDeleted(t *testing.T) {
 	for _, when := range []string{"idle", "waiting", "Land", "SetStatus"} {
 		t.Run(when, func(t *testing.T) {
 			tell(t, func(r *rig) {

@@ -7,7 +7,7 @@ import (
 
 // A suspended machine stops the monotonic clock, a corrected one moves the wall
 // clock: the larger step counts.
-func TestElapsedIsTheLargerOfBothClocks(t *testing.T) {
+func TestAttack11And12ElapsedIsTheLargerOfBothClocks(t *testing.T) {
 	then := now()
 	after := func(mono, wall time.Duration) stamp {
 		return stamp{mono: then.mono.Add(mono), wall: then.wall.Add(wall)}
@@ -23,7 +23,7 @@ func TestElapsedIsTheLargerOfBothClocks(t *testing.T) {
 	}
 }
 
-func TestWhenALeaseIsStale(t *testing.T) {
+func TestAttack12And13WhenALeaseIsStale(t *testing.T) {
 	const wait = 150 * time.Second
 	first := time.Now()
 	forge := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) // years behind ours

@@ -102,7 +102,7 @@ func TestLoserLeavesNothing(t *testing.T) {
 	})
 }
 
-func TestDeadHolderIsReplacedInTime(t *testing.T) {
+func TestAttack07DeadHolderIsReplacedInTime(t *testing.T) {
 	for _, undated := range []bool{false, true} {
 		t.Run(fmt.Sprintf("undated=%v", undated), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestWorkIsInheritedAlsoFromASuccessorThatDies(t *testing.T) {
 	})
 }
 
-func TestPausedHolderWakes(t *testing.T) {
+func TestAttack08And10PausedHolderWakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := newHub()
 		ra, a := hub.replica("a")
@@ -196,7 +196,7 @@ func TestPausedHolderWakes(t *testing.T) {
 	})
 }
 
-func TestPersonDeletesTheLease(t *testing.T) {
+func TestAttack15PersonDeletesTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := newHub()
 		_, a := hub.replica("a")
@@ -209,7 +209,7 @@ func TestPersonDeletesTheLease(t *testing.T) {
 	})
 }
 
-func TestDeletedLeaseFailsTheCheck(t *testing.T) {
+func TestAttack15DeletedLeaseFailsTheCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := newHub()
 		_, a := hub.replica("a")
@@ -222,7 +222,7 @@ func TestDeletedLeaseFailsTheCheck(t *testing.T) {
 	})
 }
 
-func TestPersonEditsTheLease(t *testing.T) {
+func TestAttack14PersonEditsTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := newHub()
 		ra, a := hub.replica("a")
@@ -252,7 +252,7 @@ func TestPersonEditsTheLease(t *testing.T) {
 	})
 }
 
-func TestCopiesByOthersAndOtherQueuesDoNotCount(t *testing.T) {
+func TestAttack16And17CopiesByOthersDoNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := newHub()
 		for i := range 150 {
@@ -305,7 +305,7 @@ func TestLeaseFromElsewhereIsUnknown(t *testing.T) {
 	}
 }
 
-func TestRenewalRefused(t *testing.T) {
+func TestAttack18RenewalRefused(t *testing.T) {
 	for _, answer := range []string{"403 forbidden", "500 internal error", "429 too many requests"} {
 		t.Run(answer, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -394,7 +394,7 @@ func TestHangingForge(t *testing.T) {
 	})
 }
 
-func TestOwnCommentIsNotInTheList(t *testing.T) {
+func TestAttack04OwnCommentIsNotInTheList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := newHub()
 		r, s := hub.replica("a")
@@ -413,7 +413,7 @@ func TestOwnCommentIsNotInTheList(t *testing.T) {
 	})
 }
 
-func TestPostWithoutAnswer(t *testing.T) {
+func TestAttack02And03PostWithoutAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := newHub()
 		r, s := hub.replica("a")
@@ -477,7 +477,7 @@ func TestPostArrivesLate(t *testing.T) {
 }
 
 // A lower id that becomes visible late, as a database may do, wins.
-func TestLowerIDAppearsLate(t *testing.T) {
+func TestAttack05LowerIDAppearsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := newHub()
 		_, a := hub.replica("a")

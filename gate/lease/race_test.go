@@ -90,7 +90,7 @@ func sometimes(dice *rand.Rand, ops string) func(string) error {
 	}
 }
 
-func TestOnlyOneHolds(t *testing.T) {
+func TestAttack01OnlyOneHolds(t *testing.T) {
 	for seed := range uint64(1000) {
 		synctest.Test(t, func(t *testing.T) {
 			race(t, seed, func(r *replica, dice *rand.Rand) {
@@ -101,7 +101,7 @@ func TestOnlyOneHolds(t *testing.T) {
 }
 
 // A list may be some seconds old, as long as it was true then.
-func TestOnlyOneHoldsThoughListsLag(t *testing.T) {
+func TestAttack04OnlyOneHoldsThoughListsLag(t *testing.T) {
 	for seed := range uint64(300) {
 		synctest.Test(t, func(t *testing.T) {
 			race(t, seed, func(r *replica, dice *rand.Rand) {

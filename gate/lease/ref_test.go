@@ -259,7 +259,7 @@ func TestRefPushedByAPerson(t *testing.T) {
 }
 
 // With the real git on a real repository.
-func TestRefOnGit(t *testing.T) {
+func TestAttack21RefStolenWithAnOldCommit(t *testing.T) {
 	server := filepath.Join(t.TempDir(), "server.git")
 	if out, err := exec.Command("git", "init", "-q", "--bare", server).CombinedOutput(); err != nil {
 		t.Fatalf("git init: %v: %s", err, out)

@@ -159,7 +159,7 @@ func TestRefLease(t *testing.T) {
 	})
 }
 
-func TestPeopleAndTheLeaseComment(t *testing.T) {
+func TestAttack14And15And16PeopleAndTheLeaseComment(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		do   func(w *world, lease comment)
