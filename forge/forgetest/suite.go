@@ -260,9 +260,13 @@ func testComments(t *testing.T, w World) {
 	}
 }
 
-func testManyComments(t *testing.T, w World) {
+func testManyComments(t *testing.T, w World) { ManyComments(t, w, 53) }
+
+// ManyComments is the part of the suite that looks behind n comments, for forges
+// whose pages hold more than the suite writes.
+func ManyComments(t *testing.T, w World, n int) {
+	t.Helper()
 	s := newScene(t, w)
-	const n = 53
 	for i := range n {
 		_, err := s.f.PostComment(s.ctx, s.r, s.pr, fmt.Sprint("comment ", i))
 		must(t, err)
