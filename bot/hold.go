@@ -31,7 +31,11 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 		}
 		q.store = store
 	}
-	held, err := q.store.Take(ctx, lease.Note{})
+	data, err := json.Marshal(w.leased(q))
+	if err != nil {
+		return err
+	}
+	held, err := q.store.Take(ctx, lease.Note{Data: data})
 	if errors.Is(err, forge.ErrNotFound) {
 		w.forgetIssue()
 		return fmt.Errorf("the queue issue is gone; a new one will be made: %w", err)
@@ -40,22 +44,40 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 		return err
 	}
 	q.held, q.settled, q.flight, q.saved, q.taken, q.sweep, q.left = held, false, gate.Queue{}, nil, time.Now(), q.left, false
+	var before leased
 	if data := held.Inherited(); data != nil {
-		if err := json.Unmarshal(data, &q.flight); err != nil {
+		if err := json.Unmarshal(data, &before); err != nil {
 			w.log.Warn("the work in flight of the lease before ours cannot be read; starting over", "err", err)
-			q.flight = gate.Queue{}
-		} else if q.flight.Flight != nil {
+			before = leased{}
+		}
+		if q.flight = before.Queue; q.flight.Flight != nil {
 			w.log.Info("going on with the work of a lease that ran out", "base", q.base, "pr", q.flight.Flight.PR, "state", q.flight.Flight.State)
 		}
 	}
 	for _, p := range w.prs {
 		p.read = false // whoever held the lease before us may have written
 	}
-	if err := w.readIssue(ctx); err != nil {
+	if err := errors.Join(w.readIssue(ctx), w.readActive(ctx, before.Active)); err != nil {
 		w.release(ctx, q) // a freeze may be written there: nothing goes on without knowing
 		return err
 	}
 	return nil
+}
+
+// leased is what the lease carries, so that whoever takes it next goes on.
+type leased struct {
+	gate.Queue
+	// Active are the PRs that the holder has something to say about. One that is
+	// closed before a note tells its end is found in no list of open ones.
+	Active []int `json:"active,omitempty"`
+}
+
+func (w *worker) leased(q *queue) leased {
+	l := leased{Queue: q.flight}
+	for _, p := range w.mine(q) {
+		l.Active = append(l.Active, p.pr.Number)
+	}
+	return l
 }
 
 // settleNow waits until the lease is proved ours; only then may anything be written.
@@ -81,7 +103,7 @@ func (w *worker) save(ctx context.Context, q *queue, actions []gate.Action) erro
 	if err := w.settleNow(ctx, q, writing); err != nil {
 		return err
 	}
-	data, err := json.Marshal(q.flight)
+	data, err := json.Marshal(w.leased(q))
 	if err != nil {
 		return err
 	}

@@ -117,14 +117,14 @@ func (w *worker) readIssue(ctx context.Context) error {
 			q.frozen = &f
 		}
 	}
-	return w.readActive(ctx)
+	return w.readActive(ctx, w.issue.record.Active)
 }
 
-// readActive looks at PRs that had a request on its way when the issue was last
-// written and are not open any more: somebody closed or merged them while no
+// readActive looks at PRs that had a request on its way when that was last noted,
+// and are not open any more: somebody closed or merged them while no
 // replica was looking.
-func (w *worker) readActive(ctx context.Context) error {
-	for _, n := range w.issue.record.Active {
+func (w *worker) readActive(ctx context.Context, prs []int) error {
+	for _, n := range prs {
 		if w.prs[n] != nil {
 			continue
 		}

@@ -13,8 +13,7 @@ import (
 )
 
 // busyFor is how long a landing is asked again while the forge says "later".
-// Gitea computes mergeability for up to three seconds after a push. The fresh
-// reads before it stay valid: the call itself is pinned to head and base.
+// Gitea computes mergeability for up to three seconds after a push.
 const busyFor = 5 * time.Second
 
 // calmAfterPush is how long after our push a landing is not asked yet, because
@@ -93,6 +92,14 @@ func (w *worker) land(ctx context.Context, q *queue, a gate.Land) (gate.Result, 
 	err = w.forge.Land(ctx, w.repo, landing)
 	for wait := 300 * time.Millisecond; errors.Is(err, forge.ErrBusy) && time.Since(started) < busyFor; wait *= 2 {
 		pause(ctx, wait)
+		// As a rule the forge is busy because something moved, and not every method
+		// compares base: asked again without a look, it would merge what nobody tested.
+		if err := w.reread(ctx, q, p); err != nil {
+			return "", "", err
+		}
+		if p.pr.Base != q.base || p.pr.Head != a.Head || q.tip != a.Base {
+			return gate.Moved, "", nil
+		}
 		err = w.forge.Land(ctx, w.repo, landing)
 	}
 	var refusal *forge.Refusal

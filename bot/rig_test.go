@@ -31,6 +31,7 @@ type rig struct {
 	cfg           *config.Config
 	chances       uint64
 	runs          func(context.Context) retest.Result // what a retest does; nil to pass
+	judged        func(retest.Job)                    // told of every retest; may be nil
 
 	mu      sync.Mutex
 	dead    map[string]bool
@@ -87,12 +88,15 @@ func (r *rig) on(f func(c forgetest.Call, do func() error) error) {
 
 // runner passes everything after ten seconds, unless the rig says otherwise.
 type runner struct {
-	runs func(context.Context) retest.Result
+	r *rig
 }
 
-func (r runner) Run(ctx context.Context, _ retest.Job) retest.Result {
-	if r.runs != nil {
-		return r.runs(ctx)
+func (x runner) Run(ctx context.Context, j retest.Job) retest.Result {
+	if x.r.judged != nil {
+		x.r.judged(j)
+	}
+	if x.r.runs != nil {
+		return x.r.runs(ctx)
 	}
 	select {
 	case <-time.After(10 * time.Second):
@@ -120,7 +124,7 @@ func (r *rig) start(replica string) {
 		out = r.Output()
 	}
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})).With("replica", replica)
-	b := New(r.cfg, map[string]forge.Forge{"work": r.As(replica)}, open, runner{r.runs}, nil, replica, chance, 2, log)
+	b := New(r.cfg, map[string]forge.Forge{"work": r.As(replica)}, open, runner{r}, nil, replica, chance, 2, log)
 	ctx, stop := context.WithCancel(r.Context())
 	r.mu.Lock()
 	r.dead[replica], r.stops[replica], r.bots[replica] = false, stop, b

@@ -72,13 +72,14 @@ func tell(ctx context.Context, f *SimForge, c Call, effect func(r *simRepo) erro
 	return err
 }
 
-// asOf is the moment that a read tells about.
-func (f *SimForge) asOf(c Call) time.Time {
+// asOf gives the moment that a read tells about, once it is answered.
+func (f *SimForge) asOf(c Call) func() time.Time {
 	if f.sim.lag == nil {
-		return time.Now()
+		return time.Now
 	}
 	c.Replica = f.replica
-	return time.Now().Add(-f.sim.lag(c))
+	lag := f.sim.lag(c)
+	return func() time.Time { return time.Now().Add(-lag) }
 }
 
 // Me implements forge.Forge.
@@ -122,8 +123,9 @@ func (f *SimForge) Repository(ctx context.Context, r gate.Repo) (forge.Repositor
 // Branch implements forge.Forge.
 func (f *SimForge) Branch(ctx context.Context, r gate.Repo, name string) (forge.Branch, error) {
 	c := Call{Op: "Branch", Repo: r, Ref: name}
-	at := f.asOf(c)
+	asOf := f.asOf(c)
 	return ask(ctx, f, c, func(repo *simRepo) (forge.Branch, error) {
+		at := asOf()
 		tip := repo.tipAsOf("refs/heads/"+name, at)
 		if tip == nil {
 			return forge.Branch{}, refuse(404, "")
@@ -160,8 +162,9 @@ func (f *SimForge) answer(p *pull, pr gate.PR, at time.Time) gate.PR {
 // PullRequests implements forge.Forge.
 func (f *SimForge) PullRequests(ctx context.Context, r gate.Repo) ([]gate.PR, error) {
 	c := Call{Op: "PullRequests", Repo: r}
-	at := f.asOf(c)
+	asOf := f.asOf(c)
 	return ask(ctx, f, c, func(repo *simRepo) ([]gate.PR, error) {
+		at := asOf()
 		out := []gate.PR{}
 		for _, p := range repo.pulls {
 			if pr, ok := p.asOf(at); ok && pr.Open {
@@ -175,8 +178,9 @@ func (f *SimForge) PullRequests(ctx context.Context, r gate.Repo) ([]gate.PR, er
 // PullRequest implements forge.Forge.
 func (f *SimForge) PullRequest(ctx context.Context, r gate.Repo, n int) (gate.PR, error) {
 	c := Call{Op: "PullRequest", Repo: r, PR: n}
-	at := f.asOf(c)
+	asOf := f.asOf(c)
 	return ask(ctx, f, c, func(repo *simRepo) (gate.PR, error) {
+		at := asOf()
 		p, err := repo.pull(n)
 		if err != nil {
 			return gate.PR{}, err
@@ -192,8 +196,9 @@ func (f *SimForge) PullRequest(ctx context.Context, r gate.Repo, n int) (gate.PR
 // Reviews implements forge.Forge.
 func (f *SimForge) Reviews(ctx context.Context, r gate.Repo, n int) ([]gate.Review, error) {
 	c := Call{Op: "Reviews", Repo: r, PR: n}
-	at := f.asOf(c)
+	asOf := f.asOf(c)
 	return ask(ctx, f, c, func(repo *simRepo) ([]gate.Review, error) {
+		at := asOf()
 		p, err := repo.pull(n)
 		if err != nil {
 			return nil, err
@@ -240,8 +245,9 @@ const lateNote = 3 * time.Second
 // Past implements forge.Forge.
 func (f *SimForge) Past(ctx context.Context, r gate.Repo, n int, label string) (forge.Past, error) {
 	c := Call{Op: "Past", Repo: r, PR: n, Ref: label}
-	at := f.asOf(c)
+	asOf := f.asOf(c)
 	return ask(ctx, f, c, func(repo *simRepo) (forge.Past, error) {
+		at := asOf()
 		p, err := repo.pull(n)
 		if err != nil {
 			return forge.Past{}, err
@@ -309,8 +315,9 @@ func (f *SimForge) RemoveLabel(ctx context.Context, r gate.Repo, n int, label st
 // Comments implements forge.Forge.
 func (f *SimForge) Comments(ctx context.Context, r gate.Repo, n int) ([]forge.Comment, time.Time, error) {
 	c := Call{Op: "Comments", Repo: r, PR: n}
-	at := f.asOf(c)
+	asOf := f.asOf(c)
 	out, err := ask(ctx, f, c, func(repo *simRepo) ([]forge.Comment, error) {
+		at := asOf()
 		t, err := repo.thread(n)
 		if err != nil {
 			return nil, err
@@ -329,8 +336,9 @@ func (f *SimForge) Comments(ctx context.Context, r gate.Repo, n int) ([]forge.Co
 // Comment implements forge.Forge.
 func (f *SimForge) Comment(ctx context.Context, r gate.Repo, id int64) (forge.Comment, error) {
 	c := Call{Op: "Comment", Repo: r, Comment: id}
-	at := f.asOf(c)
+	asOf := f.asOf(c)
 	return ask(ctx, f, c, func(repo *simRepo) (forge.Comment, error) {
+		at := asOf()
 		p, ok := repo.comments[id]
 		if !ok {
 			return forge.Comment{}, refuse(404, "")
