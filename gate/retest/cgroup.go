@@ -57,7 +57,7 @@ func findGroups() ([]string, error) {
 		// Only works in some places and for some users; newGroup sees whether it did.
 		_ = os.WriteFile(filepath.Join(parents[0], "cgroup.subtree_control"), []byte("+memory +pids"), 0)
 		var g *group
-		if g, err = newGroup(parents); err == nil {
+		if g, err = newGroup(parents, defaultLimits()); err == nil {
 			return parents, g.close()
 		}
 	}
@@ -65,10 +65,10 @@ func findGroups() ([]string, error) {
 }
 
 // newGroup makes a group below each of the parents.
-func newGroup(parents []string) (*group, error) {
+func newGroup(parents []string, l limits) (*group, error) {
 	g := &group{}
 	name := groupPrefix + strings.ToLower(rand.Text())
-	limits := map[string]int64{"memory.max": memoryLimit(), "memory.limit_in_bytes": memoryLimit(), "pids.max": maxProcesses}
+	limits := map[string]int64{"memory.max": l.memory, "memory.limit_in_bytes": l.memory, "pids.max": int64(l.processes)}
 	set := 0
 	for _, parent := range parents {
 		dir := filepath.Join(parent, name)
@@ -91,8 +91,15 @@ func newGroup(parents []string) (*group, error) {
 	return g, nil
 }
 
-// memoryLimit is what one test may use: three quarters of the machine.
-func memoryLimit() int64 { return memory() / 4 * 3 }
+// limits is what one test may use at most.
+type limits struct {
+	memory    int64 // bytes
+	processes int   // and threads
+	disk      int64 // bytes; 0 for half of what is free
+}
+
+// defaultLimits leaves a quarter of the machine's memory to others.
+func defaultLimits() limits { return limits{memory: memory() / 4 * 3, processes: 4096} }
 
 // add puts a process, and all that it will start, under the limits.
 func (g *group) add(pid int) error {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,10 +21,10 @@ const (
 	childArg = "mergegate-retest-child" // the hidden first argument
 	childFD  = 3                        // the socket to the bot
 
-	maxFile      = 16 << 30 // bytes a test may write into one file
-	maxOpen      = 65536    // open files of one process
-	maxProcesses = 4096     // processes and threads of one test
+	maxFile = 16 << 30 // bytes a test may write into one file
+	maxOpen = 65536    // open files of one process
 
+	spareThreads = 16              // of this process, more than it ever needs at once
 	niceness     = 10              // of a test, so that the bot stays awake beside it
 	killPatience = 5 * time.Second // for killDescendants
 )
@@ -30,21 +32,23 @@ const (
 // spec is what the bot tells the child to do. It travels over the socket, so
 // that neither the command nor its environment is in any argv but the shell's.
 type spec struct {
-	Root     string  // build a root file system here and enter it; "" when that is done
-	Mounts   []mount // what it consists of
-	Loopback bool    // bring up the loopback device
-	Reap     bool    // no process namespace: find and kill what the command leaves behind
-	Fence    *fence  // no mount namespace: what the command may reach
-	User     int     // run the command as this user; 0 for the bot's own
-	Network  bool
-	Memory   int64    // kill the command when it uses more bytes; 0 where a control group does
-	Memories []string // file systems in memory that count
-	Disks    []string // directories on the disk that the command can write, on one file system
-	Dir      string
-	Home     string
-	Tmp      string // TMPDIR; "" for /tmp
-	Env      []string
-	Command  string
+	Root      string  // build a root file system here and enter it; "" when that is done
+	Mounts    []mount // what it consists of
+	Loopback  bool    // bring up the loopback device
+	Reap      bool    // no process namespace: find and kill what the command leaves behind
+	Fence     *fence  // no mount namespace: what the command may reach
+	User      int     // run the command as this user; 0 for the bot's own
+	Network   bool
+	Memory    int64    // kill the command when it uses more bytes; 0 where a control group does
+	Memories  []string // file systems in memory that count
+	Processes int      // how many, with threads
+	Disk      int64    // kill the command when it puts more bytes on the disk; 0 for half of what is free
+	Disks     []string // directories on the disk that the command can write, on one file system
+	Dir       string
+	Home      string
+	Tmp       string // TMPDIR; "" for /tmp
+	Env       []string
+	Command   string
 }
 
 // report is what the child tells the bot. Only Exited is a verdict.
@@ -70,7 +74,11 @@ func Child() {
 	// namespace, where the test could send one. The command starts without this.
 	signal.Notify(make(chan os.Signal, 1))
 	conn := os.NewFile(childFD, "bot")
-	unix.CloseOnExec(childFD)
+	// Also what the bot itself had inherited from whoever started it.
+	if err := unix.CloseRange(childFD, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		_ = json.NewEncoder(conn).Encode(report{Trouble: fmt.Sprintf("close what is open: %v", err)}) // the bot may be gone
+		os.Exit(1)
+	}
 	if err := child(conn); err != nil {
 		_ = json.NewEncoder(conn).Encode(report{Trouble: err.Error()}) // the bot may be gone
 		os.Exit(1)
@@ -104,7 +112,7 @@ func child(conn *os.File) error {
 			return err
 		}
 	}
-	if err := errors.Join(limit(), hide(s.Reap)); err != nil {
+	if err := errors.Join(limit(s.Processes), hide(s.Reap)); err != nil {
 		return err
 	}
 	if s.User == 0 {
@@ -112,6 +120,7 @@ func child(conn *os.File) error {
 			return err
 		}
 	}
+	haveThreads(spareThreads)
 	cmd, err := launch(s)
 	if err != nil {
 		return err
@@ -148,6 +157,23 @@ func child(conn *os.File) error {
 	}
 	_ = json.NewEncoder(conn).Encode(end) // the bot may be gone
 	return nil
+}
+
+// haveThreads makes threads, which the runtime then keeps for later. When a test
+// has used up all processes, a new one could not be made, and the runtime would
+// end this process, the guard of all.
+func haveThreads(n int) {
+	var here, gone sync.WaitGroup
+	here.Add(n)
+	for range n {
+		gone.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			here.Done()
+			here.Wait()
+		})
+	}
+	gone.Wait()
 }
 
 // launch starts the command from a thread of its own, which is put under all
@@ -194,11 +220,7 @@ func restrict(s spec) error {
 			return err
 		}
 	}
-	closed := closedCalls()
-	if s.Fence != nil {
-		closed = append(closed, sharedMemory()...)
-	}
-	f, err := newFilter(closed, s.Fence == nil || s.Network)
+	f, err := newFilter(s.Fence != nil, s.Fence == nil || s.Network)
 	if err != nil {
 		return err
 	}
@@ -218,7 +240,7 @@ func reap(pid int) unix.WaitStatus {
 
 // limit sets resource limits. Not RLIMIT_AS: it counts address space, of which
 // Go and Java programs reserve far more than they use.
-func limit() error {
+func limit(processes int) error {
 	for _, l := range []struct {
 		resource int
 		max      uint64
@@ -226,7 +248,7 @@ func limit() error {
 		{unix.RLIMIT_CORE, 0},
 		{unix.RLIMIT_FSIZE, maxFile},
 		{unix.RLIMIT_NOFILE, maxOpen},
-		{unix.RLIMIT_NPROC, maxProcesses},
+		{unix.RLIMIT_NPROC, uint64(processes)},
 	} {
 		var now syscall.Rlimit
 		if err := syscall.Getrlimit(l.resource, &now); err != nil {

@@ -129,9 +129,6 @@ func mountDev(dst string) error {
 			return err
 		}
 	}
-	if err := mountTmpfs(filepath.Join(dst, "shm"), memory()/2, "1777"); err != nil {
-		return err
-	}
 	pts := filepath.Join(dst, "pts")
 	if err := os.Mkdir(pts, 0o755); err != nil {
 		return err

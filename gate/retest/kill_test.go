@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"mergegate/gate"
 	"mergegate/internal/git"
@@ -45,6 +49,21 @@ func sleepers(t *testing.T, seconds string) int {
 	return n
 }
 
+// killSleepers cleans up where the rung cannot.
+func killSleepers(t *testing.T, seconds string) {
+	t.Helper()
+	until(t, "what is left has been killed", func() bool {
+		cmdlines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, name := range cmdlines {
+			text, _ := os.ReadFile(name)
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name))); err == nil && strings.HasPrefix(string(text), "sleep\x00"+seconds) {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		return sleepers(t, seconds) == 0
+	})
+}
+
 // until polls until the condition holds.
 func until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
@@ -59,7 +78,7 @@ func number(t *testing.T) string {
 	return fmt.Sprintf("9%d.%d", os.Getpid(), time.Now().UnixNano()%1e6)
 }
 
-func TestTimeoutKillsEverything(t *testing.T) {
+func TestAttack75And76TimeoutKillsEverything(t *testing.T) {
 	eachRung(t, func(t *testing.T, r *Runner) {
 		n := number(t)
 		job := newRepo(t).job(stubborn(n) + "sleep " + n)
@@ -134,7 +153,7 @@ func victim(dir string) int {
 	return 0
 }
 
-func TestKilledBot(t *testing.T) {
+func TestAttack86KilledBot(t *testing.T) {
 	for _, rg := range ladder() {
 		t.Run(rg.name, func(t *testing.T) {
 			if _, err := exec.LookPath("bwrap"); rg.name == "bubblewrap" && err != nil {
@@ -175,7 +194,32 @@ func TestKilledBot(t *testing.T) {
 	}
 }
 
-func TestFloodOfOutput(t *testing.T) {
+func TestAttack81Output(t *testing.T) {
+	eachRung(t, func(t *testing.T, r *Runner) {
+		for command, want := range map[string]string{
+			"printf 'a\\377\\000\\033[31mb\\r\\nc'":               "ab\nc",
+			"head -c 50000000 /dev/zero | tr '\\0' x; echo end":   "…",
+			"head -c 90000000 /dev/urandom; echo; echo; echo end": "end",
+		} {
+			res := r.Run(t.Context(), newRepo(t).job(command))
+			if res.Verdict != Passed || !strings.HasSuffix(strings.ReplaceAll(res.Tail, "\uFFFD", ""), want) || !utf8.ValidString(res.Tail) || len(res.Tail) > tailLines*(tailWidth+4)*4 {
+				t.Errorf("%s: %s %q: %q", command, res.Verdict, res.Why, res.Tail)
+			}
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		res := r.Run(t.Context(), newRepo(t).job("head -c 500000000 /dev/zero | tr '\\0' x")) // one line
+		runtime.ReadMemStats(&after)
+		if res.Verdict != Failed || res.Why != "killed: more than 100 MiB of output" || len(log(t, r, res)) > keepHead+keepTail+100 {
+			t.Errorf("%s %q", res.Verdict, res.Why)
+		}
+		if grown := int64(after.HeapInuse) - int64(before.HeapInuse); grown > 16<<20 {
+			t.Errorf("the bot's heap grew by %d MiB", grown>>20)
+		}
+	})
+}
+
+func TestAttack81FloodOfOutput(t *testing.T) {
 	eachRung(t, func(t *testing.T, r *Runner) {
 		res := r.Run(t.Context(), newRepo(t).job(`echo first; head -c 1000000000 /dev/zero`))
 		if res.Verdict != Failed || res.Why != "killed: more than 100 MiB of output" {
@@ -188,55 +232,143 @@ func TestFloodOfOutput(t *testing.T) {
 	})
 }
 
-func TestMemoryLimit(t *testing.T) {
-	eachRung(t, func(t *testing.T, r *Runner) {
-		if r.groupErr != nil {
-			t.Skip("no control group can be made here:", r.groupErr)
-		}
-		// The limit is most of the machine. The test gets a smaller one, from a group in between.
-		between, err := newGroup(r.groups)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := between.close(); err != nil {
-				t.Error(err)
+func TestAttack78MemoryHog(t *testing.T) {
+	hog := "tail -c 300000000 /dev/zero | tail -c 200000000 >/dev/null; test $? = 0"
+	t.Run("control group", func(t *testing.T) {
+		eachRung(t, func(t *testing.T, r *Runner) {
+			if r.groupErr != nil {
+				t.Log("no control group can be made here, so the memory is watched:", r.groupErr)
 			}
-		}()
-		for _, dir := range between.dirs {
-			for _, file := range []string{"memory.max", "memory.limit_in_bytes"} {
-				err := os.WriteFile(filepath.Join(dir, file), []byte("67108864"), 0)
-				if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
-					t.Fatal(err)
+			r.limits.memory = 64 << 20
+			res := r.Run(t.Context(), newRepo(t).job(hog))
+			if res.Verdict != Failed || !strings.HasPrefix(res.Why, "killed: out of memory (limit 64 MiB") {
+				t.Errorf("%s %q: %s", res.Verdict, res.Why, res.Tail)
+			}
+		})
+	})
+	t.Run("watched", func(t *testing.T) {
+		eachRung(t, func(t *testing.T, r *Runner) {
+			r.groupErr = errors.New("none, for the test")
+			r.limits.memory = 64 << 20
+			for _, command := range []string{hog + "; sleep 50", hog + "& sleep 50"} {
+				res := r.Run(t.Context(), newRepo(t).job(command))
+				if res.Verdict != Failed || res.Why != "killed: out of memory (limit 64 MiB, looked at every 200ms)" {
+					t.Errorf("%s: %s %q: %s", command, res.Verdict, res.Why, res.Tail)
 				}
 			}
-			_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+memory +pids"), 0) // v2
+			if limits := strings.Join(r.missing(), "; "); !strings.Contains(limits, "memory is only watched, 200ms apart (no control group: none, for the test)") {
+				t.Errorf("nobody is told: %q", limits)
+			}
+		})
+	})
+}
+
+// A fork bomb ends with its test, on each rung, and the next test runs.
+func TestAttack77ForkBomb(t *testing.T) {
+	eachRung(t, func(t *testing.T, r *Runner) {
+		if os.Getuid() == 0 && r.groupErr != nil && r.pool.owner == 0 {
+			t.Skip("root is limited by a control group only, and none can be made here:", r.groupErr)
 		}
-		r.groups = between.dirs
-		res := r.Run(t.Context(), newRepo(t).job("tail -c 300000000 /dev/zero | tail -c 200000000 >/dev/null; test $? = 0"))
-		if res.Verdict != Failed || !strings.HasPrefix(res.Why, "killed: out of memory (limit ") {
+		r.limits.processes = 400
+		n := number(t)
+		job := newRepo(t).job("b() { sleep " + n + " & b & b & wait; }; b; sleep 100")
+		job.Timeout = 3 * time.Second
+		if res := r.Run(t.Context(), job); res.Verdict != TimedOut && res.Verdict != Failed {
 			t.Errorf("%s %q: %s", res.Verdict, res.Why, res.Tail)
+		}
+		until(t, "the bomb is dead", func() bool { return sleepers(t, n) == 0 })
+		if res := r.Run(t.Context(), newRepo(t).job("true")); res.Verdict != Passed {
+			t.Errorf("the next run: %s %q", res.Verdict, res.Why)
 		}
 	})
 }
 
-// More processes than one test may have, but not so many that a missing limit
-// would hurt the machine that runs this test.
-func TestProcessLimit(t *testing.T) {
-	r := runner(t, t.TempDir(), ladder())
-	if os.Getuid() == 0 && r.groupErr != nil {
-		t.Skip("root is limited by a control group only, and none can be made here:", r.groupErr)
-	}
-	n := number(t)
-	command := fmt.Sprintf("i=0; while [ $i -lt %d ]; do sleep %s & i=$((i+1)); done; echo all", maxProcesses+100, n)
-	res := r.Run(t.Context(), newRepo(t).job(command))
-	if res.Verdict != Failed || strings.Contains(res.Tail, "all") || !strings.Contains(strings.ToLower(res.Tail), "fork") {
-		t.Errorf("%s %q: %s", res.Verdict, res.Why, res.Tail)
-	}
-	if left := sleepers(t, n); left > 0 {
-		t.Errorf("%d processes survived", left)
-	}
-	if res := r.Run(t.Context(), newRepo(t).job("true")); res.Verdict != Passed {
-		t.Errorf("the next run: %s %q", res.Verdict, res.Why)
-	}
+// A test that wants more processes than it may have is told so.
+func TestAttack77ProcessLimit(t *testing.T) {
+	eachRung(t, func(t *testing.T, r *Runner) {
+		if os.Getuid() == 0 && r.groupErr != nil && r.pool.owner == 0 {
+			t.Skip("root is limited by a control group only, and none can be made here:", r.groupErr)
+		}
+		r.limits.processes = 400
+		n := number(t)
+		command := fmt.Sprintf("i=0; while [ $i -lt 500 ]; do sleep %s & i=$((i+1)); done; echo all", n)
+		res := r.Run(t.Context(), newRepo(t).job(command))
+		if res.Verdict != Failed || strings.Contains(res.Tail, "all") || !strings.Contains(strings.ToLower(res.Tail), "fork") {
+			t.Errorf("%s %q: %s", res.Verdict, res.Why, res.Tail)
+		}
+		if left := sleepers(t, n); left > 0 {
+			t.Errorf("%d processes survived", left)
+		}
+		if res := r.Run(t.Context(), newRepo(t).job("true")); res.Verdict != Passed {
+			t.Errorf("the next run: %s %q", res.Verdict, res.Why)
+		}
+	})
+}
+
+// The guard is our process above the command. Where the test can end it, that
+// is no pass, and the rung says so.
+func TestAttack76TestKillsItsGuard(t *testing.T) {
+	eachRung(t, func(t *testing.T, r *Runner) {
+		n := number(t)
+		job := newRepo(t).job("(setsid sleep " + n + " &); for s in STOP TERM INT HUP QUIT ABRT SEGV USR1 KILL; do kill -$s $PPID; done; sleep 1; exit 0")
+		job.Timeout = 20 * time.Second
+		res := r.Run(t.Context(), job)
+		if slices.Contains(r.Sandbox().Open, killsGuard) {
+			if res.Verdict == Passed {
+				t.Errorf("a pass without a guard: %q", res.Why)
+			}
+			killSleepers(t, n)
+			return
+		}
+		if res.Verdict != Passed {
+			t.Errorf("%s %q: %s", res.Verdict, res.Why, res.Tail)
+		}
+		if left := sleepers(t, n); left > 0 {
+			t.Errorf("%d processes survived", left)
+		}
+	})
+}
+
+func TestAttack79ProcessorHog(t *testing.T) {
+	eachRung(t, func(t *testing.T, r *Runner) {
+		for _, command := range []string{"while :; do :; done", "sleep 1000", "exec sleep 1000 <&- >&- 2>&-"} {
+			job := newRepo(t).job(command)
+			job.Timeout = 300 * time.Millisecond
+			if res := r.Run(t.Context(), job); res.Verdict != TimedOut || res.Why != "timed out after 300ms" {
+				t.Errorf("%s: %s %q", command, res.Verdict, res.Why)
+			}
+		}
+	})
+}
+
+func TestAttack80DiskFill(t *testing.T) {
+	eachRung(t, func(t *testing.T, r *Runner) {
+		r.limits.disk = 32 << 20
+		for _, command := range []string{
+			"head -c 64M /dev/zero >big; sleep 50", // one file
+			"i=0; while [ $i -lt 64 ]; do head -c 1M /dev/zero >f$i; i=$((i+1)); done; sleep 50",
+			"mkdir d; head -c 64M /dev/zero >d/big; chmod 000 d; sleep 50", // where nobody may look
+		} {
+			g := newRepo(t)
+			res := r.Run(t.Context(), g.job(command))
+			if res.Verdict != Failed || res.Why != "killed: out of disk (limit 32 MiB)" {
+				t.Errorf("%s: %s %q: %s", command, res.Verdict, res.Why, res.Tail)
+			}
+			if res := r.Run(t.Context(), g.job("test $(ls -A | wc -l) = 1")); res.Verdict != Passed {
+				t.Errorf("what was written is still there: %s %q", res.Verdict, res.Why)
+			}
+		}
+		if r.rung.bare {
+			return
+		}
+		// What lies in memory ends at its own size, and takes nothing from others.
+		res := r.Run(t.Context(), newRepo(t).job(`
+for d in $HOME /tmp /dev/shm; do
+	n=$(($(df -k --output=avail $d | tail -1) + 4))
+	if [ $n -gt 16000000 ]; then echo "not tried, this machine is too large: No space left on device"; else fallocate -l ${n}K $d/x; fi
+done; exit 1`))
+		if res.Verdict != Failed || strings.Count(res.Tail, "No space left on device") != 3 {
+			t.Errorf("%s %q: %s", res.Verdict, res.Why, res.Tail)
+		}
+	})
 }

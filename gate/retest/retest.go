@@ -134,6 +134,7 @@ type Runner struct {
 	shown   []string // further directories that a test may read
 	root    string   // an empty directory, where namespaces mount their root
 
+	limits   limits
 	groups   []string // where control groups are made
 	groupErr error    // why none can be made
 
@@ -173,7 +174,7 @@ func newRunner(ctx context.Context, dir string, readOnly []string, log *slog.Log
 	}
 	r := &Runner{
 		dir: dir, log: log, pool: pool, hide: private(filepath.Dir(dir)), shown: readOnly,
-		root: filepath.Join(pool.dir, "root"), live: map[string]*output{},
+		root: filepath.Join(pool.dir, "root"), limits: defaultLimits(), live: map[string]*output{},
 	}
 	if err := os.Mkdir(r.root, 0o755); err != nil {
 		return nil, fmt.Errorf("prepare the retest directory: %w", err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,6 +26,13 @@ const canary = "canary-7f3a9c"
 
 func TestMain(m *testing.M) {
 	Child()
+	if len(os.Args) == 2 && os.Args[1] == "evil" {
+		os.Exit(evil())
+	}
+	if os.Getenv("RETEST_NARROW") != "" {
+		runtime.LockOSThread()
+		os.Exit(narrow())
+	}
 	if dir := os.Getenv("RETEST_BOT_DIR"); dir != "" {
 		os.Exit(victim(dir))
 	}
@@ -179,7 +187,7 @@ func TestVerdicts(t *testing.T) {
 }
 
 // Nothing that goes wrong around the command is a verdict on it.
-func TestBrokenIsNotRed(t *testing.T) {
+func TestAttack88BrokenIsNotRed(t *testing.T) {
 	g := newRepo(t)
 	good := g.job("true")
 	_, otherTree := g.commit(map[string]string{"other": "tree"})

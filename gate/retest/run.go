@@ -52,6 +52,7 @@ type process struct {
 	pipe    *os.File      // read end of the command's output
 	copied  chan struct{} // closed when all output has been read
 	group   *group
+	memory  int64 // its limit
 
 	stopped     bool // stop was called, and found:
 	dead        bool
@@ -61,11 +62,11 @@ type process struct {
 // start starts the child and tells it what to do.
 func (r *Runner) start(s *slot, job Job, out *output) (_ *process, err error) {
 	v := view{tree: s.tree(), home: s.home(), tmp: s.tmp(), user: r.pool.owner, root: r.root, hide: r.hide, shown: r.shown, network: job.Network}
-	sp := spec{Command: job.Command, Network: job.Network}
+	sp := spec{Command: job.Command, Network: job.Network, Processes: r.limits.processes, Disk: r.limits.disk}
 	r.rung.complete(v, &sp)
 	sp.Env = environment(job, sp, searchPath(r.shown))
 	if r.groupErr != nil {
-		sp.Memory = memoryLimit()
+		sp.Memory = r.limits.memory
 	}
 	for _, dir := range []string{v.home, v.tmp} {
 		if err := errors.Join(os.MkdirAll(dir, 0o700), os.Lchown(dir, r.pool.user(), -1)); err != nil {
@@ -77,10 +78,10 @@ func (r *Runner) start(s *slot, job Job, out *output) (_ *process, err error) {
 		return nil, err
 	}
 	p := &process{
-		cmd: cmd, reports: make(chan report, 2), done: make(chan struct{}), copied: make(chan struct{}),
+		cmd: cmd, memory: r.limits.memory, reports: make(chan report, 2), done: make(chan struct{}), copied: make(chan struct{}),
 	}
 	if r.groupErr == nil {
-		if p.group, err = newGroup(r.groups); err != nil {
+		if p.group, err = newGroup(r.groups, r.limits); err != nil {
 			return nil, fmt.Errorf("limit the memory: %w", err)
 		}
 	}
@@ -192,7 +193,7 @@ func (p *process) await(ctx context.Context, limit <-chan time.Time, job Job, ou
 		if !ok {
 			err := p.silence("the sandbox ended without a result", out)
 			if p.outOfMemory {
-				return killed("out of memory (limit %d MiB)", memoryLimit()>>20)
+				return killed("out of memory (limit %d MiB)", p.memory>>20)
 			}
 			return broken(ctx, err)
 		}
@@ -204,7 +205,7 @@ func (p *process) await(ctx context.Context, limit <-chan time.Time, job Job, ou
 		}
 		res := verdict(rep, out.bytes())
 		if res.Verdict == Failed && p.outOfMemory {
-			res.Why = killed("out of memory (limit %d MiB)", memoryLimit()>>20).Why
+			res.Why = killed("out of memory (limit %d MiB)", p.memory>>20).Why
 		}
 		return res
 	case <-limit:

@@ -53,8 +53,10 @@ func (s Sandbox) String() string {
 type rung struct {
 	name string
 	weak bool
-	bare bool     // it runs in the bot's own file system and process namespace
-	open []string // what it does not stop, see Sandbox.Open
+	bare bool // it runs in the bot's own file system and process namespace
+	// open is what it does not stop, see Sandbox.Open; nil for nothing. The test
+	// may have a user of its own.
+	open func(ownUser bool) []string
 	// command prepares the process. It is started with no environment, with
 	// the socket to the child as its descriptor 3.
 	command func(v view) (*exec.Cmd, error)
@@ -70,28 +72,41 @@ func ladder() []rung {
 			inside(v, s)
 			s.Root, s.Mounts, s.Loopback = v.root, v.mounts(), !v.network
 		}},
-		{name: "landlock", bare: true, open: openFence(), command: fenced, complete: func(v view, s *spec) {
+		{name: "landlock", bare: true, open: openFence, command: fenced, complete: func(v view, s *spec) {
 			outside(v, s)
 			s.Fence, s.User = v.fence(), v.user
 		}},
-		{name: "none", weak: true, bare: true, open: openNone(), command: bare, complete: outside},
+		{name: "none", weak: true, bare: true, open: openNone, command: bare, complete: outside},
 	}
 }
 
 // openFence and openNone are what the rungs without namespaces leave open; the
 // test with the evil command finds each of them open, and nothing else.
-func openFence() []string {
-	return []string{
-		"the list of processes and their arguments", "the machine's network tables", "files on the disk instead of memory for /tmp and home",
+func openFence(ownUser bool) []string {
+	open := []string{seesProcesses, seesNetwork, seesFiles}
+	if !ownUser {
+		open = append(open, changesModes)
 	}
+	return open
 }
 
-func openNone() []string {
-	return []string{
-		"every file that mergegate's user can read or write", "the whole network", "signals to mergegate", "unix sockets such as Docker's",
-		"shared memory", "a test that kills its own guard",
-	}
+func openNone(bool) []string {
+	return []string{anyFile, anyNetwork, anySignal, anySocket, anyMemory, killsGuard, changesModes, seesProcesses, seesNetwork, seesFiles}
 }
+
+// Words of Sandbox.Open.
+const (
+	seesProcesses = "the list of processes and their arguments"
+	seesNetwork   = "the machine's network tables"
+	seesFiles     = "names and sizes of files, where their folders are open to the test's user"
+	changesModes  = "modes and times of files that belong to mergegate's user"
+	anyFile       = "every file that mergegate's user can read or write"
+	anyNetwork    = "the whole network"
+	anySignal     = "signals to mergegate"
+	anySocket     = "unix sockets such as Docker's"
+	anyMemory     = "shared memory"
+	killsGuard    = "a test that kills its own guard and lives on"
+)
 
 // testUser is who runs tests inside a fence when the bot is root.
 const testUser = 64990
@@ -191,6 +206,7 @@ func (v view) mounts() []mount {
 	part := memory() / 4
 	ms = append(ms,
 		mount{Kind: "dev", Dst: "/dev"},
+		mount{Kind: "tmpfs", Dst: "/dev/shm", Size: part},
 		mount{Kind: "tmpfs", Dst: "/tmp", Size: part},
 		mount{Kind: "tmpfs", Dst: insideHome, Size: part},
 		mount{Kind: "link", Src: "../tmp", Dst: "/var/tmp"},
@@ -344,7 +360,10 @@ func (r *Runner) probe(ctx context.Context, rungs []rung) error {
 				return fmt.Errorf("hide the bot's memory: %w", err)
 			}
 		}
-		found.Name, found.weak, found.Open = rg.name, rg.weak, rg.open
+		found.Name, found.weak = rg.name, rg.weak
+		if rg.open != nil {
+			found.Open = rg.open(r.pool.owner != 0)
+		}
 		found.Limits = r.missing()
 		r.sandbox = found
 		return nil
@@ -355,7 +374,7 @@ func (r *Runner) probe(ctx context.Context, rungs []rung) error {
 // openUp lets another user pass to the work trees, where one will run the tests.
 func (r *Runner) openUp() error {
 	r.pool.owner = 0
-	if r.rung.name != "landlock" || os.Getuid() != 0 {
+	if r.rung.name != "landlock" || !r.canChangeUser() {
 		return nil
 	}
 	r.pool.owner = testUser
@@ -365,6 +384,22 @@ func (r *Runner) openUp() error {
 		}
 	}
 	return nil
+}
+
+// canChangeUser says whether tests can run as another user. root in a container
+// often cannot do that.
+func (r *Runner) canChangeUser() bool {
+	var caps [2]unix.CapUserData
+	if unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &caps[0]) != nil {
+		return false
+	}
+	const needed = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER | 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_KILL
+	if caps[0].Effective&needed != needed {
+		return false
+	}
+	trial := filepath.Join(r.pool.dir, "trial") // the user may not exist in this namespace
+	err := errors.Join(os.WriteFile(trial, nil, 0o600), os.Lchown(trial, testUser, testUser), os.Remove(trial))
+	return err == nil
 }
 
 // missing lists the limits that cannot be kept.

@@ -18,7 +18,7 @@ import (
 
 // An evil test looks for secrets and for a way out. Each probe that succeeds
 // prints a line with ESCAPED.
-func TestNoWayOut(t *testing.T) {
+func TestAttack82NoWayOut(t *testing.T) {
 	if _, err := os.Stat("/bin/bash"); err != nil {
 		t.Skip("this machine has no /bin/bash, whose /dev/tcp the test connects with")
 	}
@@ -41,7 +41,7 @@ func TestNoWayOut(t *testing.T) {
 			"mirror":  `ls ` + g.dir.Path,
 			"logs":    `ls ` + r.dir,
 			"shadow":  `cat /etc/shadow /etc/gitconfig || ls /etc/ssh/ || ls ~root`,
-			"write":   `touch /usr/evil /evil /etc/evil /run/mergegate /bin/sh`,
+			"write":   `touch /usr/evil /evil /etc/evil && rm /usr/evil /evil /etc/evil`,
 			"kernel":  `(: >>/proc/sys/kernel/core_pattern) || (: >>/proc/sysrq-trigger) || ls /sys/kernel`,
 			"device":  `ls /dev/vda /dev/sda /dev/mem /dev/kmsg`,
 			"connect": fmt.Sprintf(`bash -c '</dev/tcp/127.0.0.1/%d'`, listener.Addr().(*net.TCPAddr).Port),
@@ -129,7 +129,7 @@ func TestNetworkWhenAsked(t *testing.T) {
 }
 
 // Tests talk to servers of their own over the loopback device.
-func TestLoopbackInside(t *testing.T) {
+func TestAttack83LoopbackInside(t *testing.T) {
 	if _, err := exec.LookPath("python3"); err != nil {
 		t.Skip("this machine has no python3, which plays the server")
 	}
@@ -151,7 +151,7 @@ for family, host in (socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "localhost")
 	})
 }
 
-func TestLadderFallsWithAReason(t *testing.T) {
+func TestAttack85LadderFallsWithAReason(t *testing.T) {
 	gitPath, err := exec.LookPath("git")
 	if err != nil {
 		t.Fatal(err)
@@ -200,12 +200,18 @@ func TestUnprivileged(t *testing.T) {
 	if out, err := exec.Command("cp", "/proc/"+fmt.Sprint(os.Getpid())+"/exe", binary).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	cmd := exec.Command(binary, "-test.run=^(TestVerdicts|TestNoWayOut|TestTimeout.*|TestNothing.*|TestKilledBot|TestDirty.*|TestProcess.*|TestTrash.*)$", "-test.short")
+	cmd := exec.Command(binary, "-test.run=^(TestVerdicts|TestNothing.*|TestDirty.*|TestTrash.*|TestAttack.*)$", "-test.short")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		t.Errorf("as uid 65534: %v\n%s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "evil command ") {
+			fmt.Print(line)
+		}
 	}
 }
 

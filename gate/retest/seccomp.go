@@ -39,6 +39,16 @@ func sharedMemory() []uintptr {
 	}
 }
 
+// otherProcesses are calls that change another process of the same user when
+// the argument at the offset is not 0. Landlock does not know of them.
+func otherProcesses() map[uintptr]uint32 {
+	return map[uintptr]uint32{
+		unix.SYS_PRLIMIT64: atArg0, unix.SYS_SETPRIORITY: atArg1, unix.SYS_IOPRIO_SET: atArg1,
+		unix.SYS_SCHED_SETAFFINITY: atArg0, unix.SYS_SCHED_SETSCHEDULER: atArg0, unix.SYS_SCHED_SETPARAM: atArg0, unix.SYS_SCHED_SETATTR: atArg0,
+		unix.SYS_MIGRATE_PAGES: atArg0, unix.SYS_MOVE_PAGES: atArg0,
+	}
+}
+
 const (
 	newNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
 		unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME
@@ -72,8 +82,9 @@ const (
 	atArg1 = 24
 )
 
-// newFilter refuses what is closed. Without sockets, also those.
-func newFilter(closed []uintptr, sockets bool) (filter, error) {
+// newFilter closes what no test needs. A fenced test is kept from more: there
+// the filter stands in for namespaces. Without sockets, those are refused too.
+func newFilter(fenced, sockets bool) (filter, error) {
 	arch, ok := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
 	if !ok {
 		return nil, fmt.Errorf("no system call filter is known for %s", runtime.GOARCH)
@@ -87,6 +98,17 @@ func newFilter(closed []uintptr, sockets bool) (filter, error) {
 	f.refuse(unix.ENOSYS)
 	f.when(unix.BPF_JEQ, unix.SYS_CLONE3, 1) // its arguments cannot be looked at; everybody knows how to do without
 	f.refuse(unix.ENOSYS)
+	closed := closedCalls()
+	if fenced {
+		closed = append(closed, sharedMemory()...)
+		for call, argument := range otherProcesses() {
+			f.when(unix.BPF_JEQ, uint32(call), 4)
+			f.load(argument)
+			f.when(unix.BPF_JEQ, 0, 1)
+			f.allow()
+			f.refuse(unix.EPERM)
+		}
+	}
 	for _, call := range closed {
 		f.when(unix.BPF_JEQ, uint32(call), 1)
 		f.refuse(unix.EPERM)

@@ -122,15 +122,19 @@ func proportional(pid int) int64 {
 	return resident(pid)
 }
 
-// diskWatch limits what a test puts on the disk: half of what was free. What
-// others write meanwhile is told from it by looking, once that much is gone.
+// diskWatch limits what a test puts on the disk. What others write meanwhile is
+// told from it by looking, once that much is gone.
 type diskWatch struct {
-	dirs []string
-	free int64
+	dirs        []string
+	free, limit int64
 }
 
 func newDiskWatch(s spec) diskWatch {
-	return diskWatch{dirs: s.Disks, free: freeSpace(s.Disks)}
+	w := diskWatch{dirs: s.Disks, free: freeSpace(s.Disks), limit: s.Disk}
+	if w.limit == 0 {
+		w.limit = w.free / 2
+	}
+	return w
 }
 
 func freeSpace(dirs []string) int64 {
@@ -142,13 +146,13 @@ func freeSpace(dirs []string) int64 {
 }
 
 func (w diskWatch) excess() string {
-	if w.free == 0 || w.free-freeSpace(w.dirs) < w.free/2 {
+	if w.limit == 0 || w.free-freeSpace(w.dirs) < w.limit {
 		return ""
 	}
-	if used := diskUsed(w.dirs); used >= 0 && used < w.free/4 {
+	if used := diskUsed(w.dirs); used >= 0 && used < w.limit {
 		return ""
 	}
-	return fmt.Sprintf("more than half of the free disk used (%d MiB were free)", w.free>>20)
+	return fmt.Sprintf("out of disk (limit %d MiB)", w.limit>>20)
 }
 
 // diskUsed is what the directories take up, or -1 where they cannot be read.
