@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bradleyfalzon/ghinstallation/v2"
+	"github.com/golang-jwt/jwt/v4"
 	sdk "github.com/google/go-github/v62/github"
 
 	"mergegate/forge"
@@ -54,12 +55,32 @@ func (f *Forge) signer() (*ghinstallation.AppsTransport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the private key of the App: %w", err)
 	}
-	apps, err := ghinstallation.NewAppsTransport(f.cfg.Transport, f.cfg.AppID, key)
-	if err != nil {
+	if _, err := jwt.ParseRSAPrivateKeyFromPEM(key); err != nil {
 		return nil, errors.New("the private key of the App is no RSA key in PEM form; download a new one from its settings")
+	}
+	apps, err := ghinstallation.NewAppsTransportWithOptions(f.cfg.Transport, f.cfg.AppID, ghinstallation.WithSigner(presentKey{f.cfg.Key}))
+	if err != nil {
+		return nil, fmt.Errorf("use the private key of the App: %w", err)
 	}
 	apps.BaseURL = strings.TrimSuffix(f.api.String(), "/")
 	return apps, nil
+}
+
+// presentKey signs with the key that is there at that moment: an installation's
+// transport lives for as long as the process, its key need not.
+type presentKey struct{ read func() ([]byte, error) }
+
+// Sign implements ghinstallation.Signer.
+func (k presentKey) Sign(claims jwt.Claims) (string, error) {
+	data, err := k.read()
+	if err != nil {
+		return "", fmt.Errorf("read the private key of the App: %w", err)
+	}
+	key, err := jwt.ParseRSAPrivateKeyFromPEM(data)
+	if err != nil {
+		return "", errors.New("the private key of the App is no RSA key in PEM form")
+	}
+	return ghinstallation.NewRSASigner(jwt.SigningMethodRS256, key).Sign(claims)
 }
 
 // client makes a library client on top of a transport that knows who we are.
@@ -195,6 +216,9 @@ func (f *Forge) installed(in *sdk.Installation) (*conn, error) {
 		token, err := transport.Token(ctx)
 		if err != nil {
 			return "", tokenFailure(owner, err)
+		}
+		if f.cfg.Learn != nil {
+			f.cfg.Learn(token)
 		}
 		return token, nil
 	})

@@ -55,7 +55,8 @@ type Config struct {
 	URL   string                 // base of the REST API: https://api.github.com or https://HOST/api/v3
 	Token func() (string, error) // asked before each call, so that a token may be replaced while we run
 	AppID int64
-	Key   func() ([]byte, error) // the App's private key, PEM; asked for each installation
+	Key   func() ([]byte, error) // the App's private key, PEM; asked before each new token, so that it may be replaced
+	Learn func(token string)     // if not nil, is told each token that GitHub gives
 	// Transport is the network; nil is http.DefaultTransport.
 	Transport http.RoundTripper
 	// Pause is kept between the writes of an installation; 0 is the second that
