@@ -53,7 +53,7 @@ func (c auditCommand) Run(ctx context.Context, out io.Writer) error {
 	a := &audit.Audit{Forge: forges[parts[0]], Repo: gate.Repo{Forge: parts[0], Owner: parts[1], Name: parts[2]}}
 	for _, f := range cfg.Forges {
 		if f.Name == parts[0] {
-			if a.Key, err = f.Key(); err != nil {
+			if a.Keys, err = f.Keys(); err != nil {
 				return usageError{err}
 			}
 		}

@@ -23,6 +23,7 @@ func (c checkCommand) Run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	out = c.known.Writer(out)
 	findings, fine := []doctor.Finding{{Level: doctor.OK, Subject: "config", What: c.Config + " is valid"}}, false
 	if c.JSON {
 		fine = d.Check(ctx, func(f doctor.Finding) { findings = append(findings, f) })
@@ -49,6 +50,7 @@ func (c setupCommand) Run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	out = c.known.Writer(out)
 	if !d.Setup(ctx, doctor.Options{DryRun: c.DryRun, Secrets: c.Secrets}, lines(out)) {
 		return errFailed
 	}

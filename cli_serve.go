@@ -40,9 +40,12 @@ func (c serveCommand) Run(ctx context.Context, stdout io.Writer) error {
 	if err := cfg.CheckSecrets(); err != nil {
 		return usageError{err}
 	}
-	log, err := logger(cfg.Log, stdout)
+	log, err := logger(cfg.Log, c.known.Writer(stdout))
 	if err != nil {
 		return err
+	}
+	for _, l := range cfg.LooseFiles() {
+		log.Warn(l.String())
 	}
 	installed, err := git.Version(ctx)
 	if err != nil {

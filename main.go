@@ -23,6 +23,7 @@ import (
 	"mergegate/forge/gitea"
 	"mergegate/forge/github"
 	"mergegate/gate/retest"
+	"mergegate/internal/redact"
 )
 
 // commands is the command line.
@@ -44,7 +45,14 @@ type setupCommands struct {
 
 // withConfig is part of every command that reads the configuration.
 type withConfig struct {
+	known  *redact.Set
 	Config string `required:"" placeholder:"FILE" help:"The configuration; see config.example.yaml."`
+}
+
+// AfterApply is called by kong, before Run.
+func (w *withConfig) AfterApply(known *redact.Set) error {
+	w.known = known
+	return nil
 }
 
 // errFailed ends a command with 1 when it has already said why.
@@ -67,12 +75,14 @@ func main() {
 
 // run carries out one command line and answers the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	known := new(redact.Set)
 	parser := kong.Must(&commands{},
 		kong.Name("mergegate"),
 		kong.Description("A merge queue that lands only what it has tested."),
 		kong.Writers(stdout, stderr),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.BindTo(stdout, (*io.Writer)(nil)),
+		kong.Bind(known),
 	)
 	line, err := parser.Parse(args)
 	if err != nil {
@@ -87,7 +97,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return int(code)
 	}
 	if !errors.Is(err, errFailed) {
-		fmt.Fprintf(stderr, "mergegate: %v\n", err)
+		fmt.Fprintf(known.Writer(stderr), "mergegate: %v\n", err)
 	}
 	if _, usage := errors.AsType[usageError](err); usage {
 		return 2
@@ -101,13 +111,15 @@ func (w withConfig) load() (*config.Config, map[string]doctor.Forge, error) {
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
+	cfg.Remember(w.known)
+	_ = cfg.CheckSecrets() // makes them known; each command says itself what is wrong with them
 	forges := map[string]doctor.Forge{}
 	for _, conf := range cfg.Forges {
 		switch conf.Type {
 		case "gitea", "forgejo":
 			forges[conf.Name], err = gitea.New(gitea.Config{Name: conf.Name, URL: conf.URL, Token: conf.Token})
 		case "github":
-			forges[conf.Name], err = github.New(github.Config{Name: conf.Name, URL: conf.URL, Token: conf.Token, AppID: int64(conf.AppID), Key: conf.PrivateKey})
+			forges[conf.Name], err = github.New(github.Config{Name: conf.Name, URL: conf.URL, Token: conf.Token, AppID: int64(conf.AppID), Key: conf.PrivateKey, Learn: w.known.Add})
 		default:
 			err = fmt.Errorf("forge %s: there is no type %q", conf.Name, conf.Type)
 		}

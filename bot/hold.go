@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,12 +25,12 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 	if err := w.findIssue(ctx); err != nil {
 		return fmt.Errorf("queue issue: %w", err)
 	}
-	if q.store == nil {
+	if q.store == nil || !bytes.Equal(q.storeKey, w.keys[0]) {
 		store, err := w.leaseStore(q)
 		if err != nil {
 			return err
 		}
-		q.store = store
+		q.store, q.storeKey = store, w.keys[0]
 	}
 	data, err := json.Marshal(w.leased(q))
 	if err != nil {

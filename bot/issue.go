@@ -105,7 +105,7 @@ func (w *worker) readIssue(ctx context.Context) error {
 	}
 	w.issue.body = is.Body
 	var found issueRecord
-	if unseal(w.key, "queue-record", w.about(0), is.Body, &found) {
+	if believed, _ := unseal(w.keys, "queue-record", w.about(0), is.Body, &found); believed {
 		w.issue.record = found
 	} else {
 		// A new one, or somebody's hands were in it: what we know from before stands.
@@ -239,14 +239,14 @@ func (w *worker) leasedBases(ctx context.Context) ([]string, error) {
 		w.forgetIssue()
 		return nil, nil
 	}
-	return lease.Bases(w.key, w.repo, all), err
+	return lease.Bases(w.keys, w.repo, all), err
 }
 
 // leaseStore is where the leases of a queue are.
 func (w *worker) leaseStore(q *queue) (lease.Store, error) {
 	cfg := lease.Config{
 		TTL: w.b.cfg.Lease.TTL, Renew: w.b.cfg.Lease.Renew, Settle: w.b.cfg.Lease.Settle,
-		Holder: w.b.holder, Key: w.key, Repo: w.repo, Base: q.base, Chance: w.b.chance,
+		Holder: w.b.holder, Key: w.keys[0], Old: w.keys[1:], Repo: w.repo, Base: q.base, Chance: w.b.chance,
 	}
 	if w.b.cfg.Lease.Store == "ref" {
 		switch m := w.mirror.(type) {

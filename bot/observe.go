@@ -468,9 +468,10 @@ func (w *worker) readComments(ctx context.Context, p *pull, comments []forge.Com
 	}
 	var record gate.Record
 	p.commands = nil
-	p.sticky, p.copies, record = w.findNote(p.pr.Number, comments)
+	var old bool
+	p.sticky, p.copies, record, old = w.findNote(p.pr.Number, comments)
 	if !newer { // what we decided and could not write yet is newer
-		p.record, p.unsaved = record, false
+		p.record, p.unsaved = record, old
 	}
 	for _, c := range comments {
 		if c.ID <= p.record.Command || c.By.ID == w.me.ID || !c.Updated.Equal(c.Created) {
@@ -506,8 +507,9 @@ func (w *worker) vanished(ctx context.Context, p *pull, comments []forge.Comment
 
 // findNote finds our sticky comment and the record in it. A request to post it that
 // was doubled on its way, or a list that did not show it yet, may have left several:
-// the one that was written last holds, the others are copies to be deleted.
-func (w *worker) findNote(pr int, comments []forge.Comment) (id int64, copies []int64, rec gate.Record) {
+// the one that was written last holds, the others are copies to be deleted. old: it
+// was sealed with a previous key.
+func (w *worker) findNote(pr int, comments []forge.Comment) (id int64, copies []int64, rec gate.Record, old bool) {
 	var written time.Time
 	sealed := false
 	for _, c := range comments {
@@ -515,7 +517,7 @@ func (w *worker) findNote(pr int, comments []forge.Comment) (id int64, copies []
 			continue
 		}
 		var r gate.Record
-		ok := unseal(w.key, "record", w.about(pr), c.Body, &r)
+		ok, before := unseal(w.keys, "record", w.about(pr), c.Body, &r)
 		if !ok {
 			w.log.Warn("our notes in the sticky comment were changed by somebody and are not believed", "pr", pr)
 			r = gate.Record{}
@@ -527,9 +529,9 @@ func (w *worker) findNote(pr int, comments []forge.Comment) (id int64, copies []
 		if id != 0 {
 			copies = append(copies, id)
 		}
-		id, rec, written, sealed = c.ID, r, c.Updated, ok
+		id, rec, written, sealed, old = c.ID, r, c.Updated, ok, before
 	}
-	return id, copies, rec
+	return id, copies, rec, old
 }
 
 // role says what somebody may do in the repository.

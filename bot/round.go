@@ -44,7 +44,7 @@ type worker struct {
 	view    atomic.Pointer[view] // what the pages show
 
 	me     gate.User
-	key    []byte
+	keys   [][]byte // that seal our records: the present one, then those of previous secrets
 	mirror Mirror
 	info   forge.Repository
 	infoAt time.Time
@@ -70,6 +70,7 @@ type trouble struct {
 type queue struct {
 	base     string
 	store    lease.Store
+	storeKey []byte      // what it was made with
 	held     *lease.Held // nil while we do not hold the lease
 	settled  bool        // the lease was proved ours: writes are allowed
 	flight   gate.Queue

@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,11 +27,11 @@ func (w *worker) prepare(ctx context.Context) error {
 		w.me = me
 		w.myself.Store(&me)
 	}
-	key, err := w.conf.Key()
+	keys, err := w.conf.Keys()
 	if err != nil {
 		return err
 	}
-	w.key = key
+	w.rekey(keys)
 	if w.infoAt.IsZero() {
 		if err := w.settings(ctx); err != nil {
 			return err
@@ -44,6 +45,18 @@ func (w *worker) prepare(ctx context.Context) error {
 		w.mirror = m
 	}
 	return nil
+}
+
+// rekey takes in the keys of the webhook secrets. After a rotation everything is
+// read again, and what was sealed with an old key is written with the new one.
+func (w *worker) rekey(keys [][]byte) {
+	if w.keys != nil && !bytes.Equal(w.keys[0], keys[0]) {
+		w.log.Info("the webhook secret was replaced", "previous_secrets_believed", len(keys)-1)
+		for _, p := range w.prs {
+			p.seen = time.Time{}
+		}
+	}
+	w.keys = keys
 }
 
 // settings reads what the repository allows.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"mergegate/gate"
@@ -27,18 +28,23 @@ func seal(key []byte, kind, about string, v any) (string, error) {
 	return fmt.Sprintf("<!-- mergegate:%s v1 %s hmac=%s -->", kind, data, mac(key, kind, about, data)), nil
 }
 
-// unseal finds the document in a comment's body and decodes it into v. It is
-// false when there is none, or when it is not ours.
-func unseal(key []byte, kind, about, body string, v any) bool {
+// unseal finds the document in a comment's body and decodes it into v. believed is
+// false when there is none, or when none of the keys sealed it; old is true when it
+// was not the first of them.
+func unseal(keys [][]byte, kind, about, body string, v any) (believed, old bool) {
 	begin := "<!-- mergegate:" + kind + " "
 	_, line, found := strings.Cut(body, begin+"v1 ")
 	line, _, ends := strings.Cut(line, " -->") // which the document itself cannot contain
 	at := strings.LastIndex(line, " hmac=")
 	if !found || !ends || at < 0 || strings.Count(body, begin) != 1 {
-		return false
+		return false, false
 	}
 	data, sum := []byte(line[:at]), []byte(line[at+len(" hmac="):])
-	return hmac.Equal([]byte(mac(key, kind, about, data)), sum) && json.Unmarshal(data, v) == nil
+	by := slices.IndexFunc(keys, func(key []byte) bool { return hmac.Equal([]byte(mac(key, kind, about, data)), sum) })
+	if by < 0 || json.Unmarshal(data, v) != nil {
+		return false, false
+	}
+	return true, by > 0
 }
 
 func mac(key []byte, kind, about string, data []byte) string {
@@ -51,9 +57,12 @@ func mac(key []byte, kind, about string, data []byte) string {
 }
 
 // ReadRecord is the record in a sticky comment's text, if it is one that was made
-// with the key for this PR. The caller makes sure that the comment is the bot's.
-func ReadRecord(key []byte, repo gate.Repo, pr int, body string) (r gate.Record, ok bool) {
-	ok = strings.Contains(body, stickyMarker) && unseal(key, "record", about(repo, pr), body, &r)
+// with one of the keys for this PR. The caller makes sure that the comment is the bot's.
+func ReadRecord(keys [][]byte, repo gate.Repo, pr int, body string) (r gate.Record, ok bool) {
+	if !strings.Contains(body, stickyMarker) {
+		return r, false
+	}
+	ok, _ = unseal(keys, "record", about(repo, pr), body, &r)
 	return r, ok
 }
 

@@ -24,7 +24,7 @@ func TestSealIsBelievedOnlyAsItWas(t *testing.T) {
 	r := gate.Record{State: gate.Queued, Same: []gate.SHA{"a"}, Why: []string{`--> <b> "quotes" -- {"json":1} hmac=00 -->`}}
 	line := sealed(t, "work/acme/widgets#1", r)
 	var got gate.Record
-	if !unseal(key, "record", "work/acme/widgets#1", "text\n"+line+"\nmore", &got) || !cmp.Equal(got, r) {
+	if ok, old := unseal([][]byte{key}, "record", "work/acme/widgets#1", "text\n"+line+"\nmore", &got); !ok || old || !cmp.Equal(got, r) {
 		t.Fatalf("read back %+v from\n%s", got, line)
 	}
 	if strings.Count(line, "-->") != 1 || strings.Contains(line[4:len(line)-3], "--") {
@@ -44,9 +44,24 @@ func TestSealIsBelievedOnlyAsItWas(t *testing.T) {
 		"not a document": {key, "record", "work/acme/widgets#1", "<!-- mergegate:record v1 {} hmac=" + strings.Repeat("0", 64) + " -->"},
 	} {
 		var got gate.Record
-		if unseal(c.key, c.kind, c.about, c.body, &got) {
+		if ok, _ := unseal([][]byte{c.key}, c.kind, c.about, c.body, &got); ok {
 			t.Errorf("%s is believed: %+v", name, got)
 		}
+	}
+}
+
+// After the webhook secret was replaced the records of before are still read, and
+// known to need the new seal; without the old key they are nothing.
+func TestSealOutlivesARotation(t *testing.T) {
+	r := gate.Record{State: gate.Queued, Same: []gate.SHA{"a"}}
+	line := sealed(t, "x", r)
+	before, now := []byte("0123456789abcdef"), []byte("fedcba9876543210")
+	var got gate.Record
+	if ok, old := unseal([][]byte{now, before}, "record", "x", line, &got); !ok || !old || !cmp.Equal(got, r) {
+		t.Errorf("with the previous key: believed %v, old %v, %+v", ok, old, got)
+	}
+	if ok, _ := unseal([][]byte{now}, "record", "x", line, &got); ok {
+		t.Error("believed without the key that sealed it")
 	}
 }
 
@@ -68,7 +83,7 @@ func FuzzUnseal(f *testing.F) {
 	f.Add("<!-- mergegate:record v1 {} hmac= -->")
 	f.Fuzz(func(t *testing.T, body string) {
 		var r gate.Record
-		if unseal(key, "record", "x", body, &r) && !strings.Contains(body, line) {
+		if ok, _ := unseal([][]byte{key}, "record", "x", body, &r); ok && !strings.Contains(body, line) {
 			t.Errorf("believed: %q", body)
 		}
 	})

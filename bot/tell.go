@@ -228,7 +228,7 @@ func (w *worker) upsert(ctx context.Context, p *pull, body string) error {
 // comment is the text of the sticky comment.
 func (w *worker) comment(q *queue, p *pull, l gate.Line) (string, error) {
 	r := p.record
-	hidden, err := seal(w.key, "record", w.about(p.pr.Number), r)
+	hidden, err := seal(w.keys[0], "record", w.about(p.pr.Number), r)
 	if err != nil {
 		return "", err
 	}
@@ -285,7 +285,7 @@ func (w *worker) table(ctx context.Context, q *queue, now bool) error {
 	if q.frozen != nil {
 		record.Frozen[q.base] = *q.frozen
 	}
-	hidden, err := seal(w.key, "queue-record", w.about(0), record)
+	hidden, err := seal(w.keys[0], "queue-record", w.about(0), record)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -51,13 +52,13 @@ func (b *Bot) webhook(rw http.ResponseWriter, r *http.Request) {
 		http.Error(rw, "the body could not be read", unreadStatus(err))
 		return
 	}
-	secret, err := conf.WebhookSecret()
+	secrets, err := conf.WebhookSecrets()
 	if err != nil {
 		b.log.Error("webhook secret", "forge", name, "err", err)
 		http.Error(rw, "the webhook secret cannot be read here", http.StatusServiceUnavailable)
 		return
 	}
-	if len(secret) == 0 || !f.Verify(r.Header, body, secret) {
+	if !slices.ContainsFunc(secrets, func(s []byte) bool { return len(s) > 0 && f.Verify(r.Header, body, s) }) {
 		b.refuse(rw, name)
 		return
 	}

@@ -40,7 +40,7 @@ import (
 type Audit struct {
 	Forge  forge.Forge
 	Repo   gate.Repo
-	Key    []byte // that the bot seals its records with
+	Keys   [][]byte // that the bot seals its records with, or did before a rotation
 	Mirror *catchup.Mirror
 
 	me      gate.User
@@ -263,7 +263,7 @@ func (a *Audit) read(ctx context.Context, n int) (gate.Record, error) {
 	}
 	var found gate.Record
 	for _, c := range comments {
-		if r, ok := bot.ReadRecord(a.Key, a.Repo, n, c.Body); ok && c.By.ID == a.me.ID {
+		if r, ok := bot.ReadRecord(a.Keys, a.Repo, n, c.Body); ok && c.By.ID == a.me.ID {
 			found = r
 			break
 		}

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"mergegate/gate"
+	"mergegate/internal/redact"
 )
 
 // The values of pages.auth.
@@ -60,11 +61,12 @@ type Log struct {
 // view and the metrics. Auth is "none" (whoever sits at this machine), "token" (who
 // knows it) or "proxy" (whom the proxy names).
 type Pages struct {
-	Auth      string   `yaml:"auth"`
-	TokenFile string   `yaml:"token_file"`
-	TokenEnv  string   `yaml:"token_env"`
-	Header    string   `yaml:"header"`  // the proxy puts the reader's name in it
-	Proxies   []string `yaml:"proxies"` // networks that the proxy speaks from
+	Auth      string      `yaml:"auth"`
+	TokenFile string      `yaml:"token_file"`
+	TokenEnv  string      `yaml:"token_env"`
+	Header    string      `yaml:"header"`  // the proxy puts the reader's name in it
+	Proxies   []string    `yaml:"proxies"` // networks that the proxy speaks from
+	Known     *redact.Set `yaml:"-"`       // learns what is read; may be nil
 }
 
 // Lease is how replicas share the work. Store is "comment" or "ref".
@@ -150,6 +152,7 @@ func (c *Config) resolve(folder string) {
 		f := &c.Forges[i]
 		abs(&f.TokenFile)
 		abs(&f.WebhookSecretFile)
+		abs(&f.WebhookSecretPreviousFile)
 		abs(&f.PrivateKeyFile)
 		f.URL = strings.TrimRight(f.URL, "/")
 	}
@@ -158,17 +161,30 @@ func (c *Config) resolve(folder string) {
 // WebhookURL is the address that the forge delivers to.
 func (c *Config) WebhookURL(f Forge) string { return c.ExternalURL + "/webhook/" + f.Name }
 
+// Remember makes every secret that is read from now on known to the set.
+func (c *Config) Remember(known *redact.Set) {
+	c.Pages.Known = known
+	for i := range c.Forges {
+		c.Forges[i].Known = known
+	}
+}
+
 // CheckSecrets reads every secret once. A service calls it before it starts,
 // so that a missing one is found by a person and not by the first delivery.
 func (c *Config) CheckSecrets() error {
 	var errs []error
 	for _, f := range c.Forges {
-		_, webhook := f.WebhookSecret()
+		_, webhook := f.WebhookSecrets()
 		errs = append(errs, f.CheckAccount(), webhook)
 	}
 	if c.Pages.Auth == PagesToken {
 		_, err := c.Pages.Token()
 		errs = append(errs, err)
+	}
+	for _, l := range c.LooseFiles() {
+		if l.Everybody {
+			errs = append(errs, errors.New(l.String()))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -176,16 +192,20 @@ func (c *Config) CheckSecrets() error {
 // Forge is one forge: where it is, which repositories, and where its secrets
 // are. Type is "gitea", "forgejo" or "github".
 type Forge struct {
-	Name              string   `yaml:"name"`
-	Type              string   `yaml:"type"`
-	URL               string   `yaml:"url"`
-	TokenFile         string   `yaml:"token_file"`
-	TokenEnv          string   `yaml:"token_env"`
-	WebhookSecretFile string   `yaml:"webhook_secret_file"`
-	WebhookSecretEnv  string   `yaml:"webhook_secret_env"`
-	AppID             int      `yaml:"app_id"`           // github: with a private key, instead of a token
-	PrivateKeyFile    string   `yaml:"private_key_file"` // PEM
-	Repos             []string `yaml:"repos"`
+	Name              string `yaml:"name"`
+	Type              string `yaml:"type"`
+	URL               string `yaml:"url"`
+	TokenFile         string `yaml:"token_file"`
+	TokenEnv          string `yaml:"token_env"`
+	WebhookSecretFile string `yaml:"webhook_secret_file"`
+	WebhookSecretEnv  string `yaml:"webhook_secret_env"`
+	// WebhookSecretPreviousFile has secrets of before, one a line. What was signed
+	// or sealed with one of them is still believed.
+	WebhookSecretPreviousFile string      `yaml:"webhook_secret_previous_file"`
+	AppID                     int         `yaml:"app_id"`           // github: with a private key, instead of a token
+	PrivateKeyFile            string      `yaml:"private_key_file"` // PEM
+	Repos                     []string    `yaml:"repos"`
+	Known                     *redact.Set `yaml:"-"` // learns what is read; may be nil
 }
 
 // Has says whether the configuration names the repository, itself or by its

@@ -6,13 +6,16 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+
+	"mergegate/internal/redact"
 )
 
 // Token reads the forge's access token. It is read again at every call; safe
 // for concurrent use. Errors name the place, never the content.
 func (f Forge) Token() (string, error) {
-	secret, err := readSecret(f.TokenFile, f.TokenEnv)
+	secret, err := readSecret(f.Known, f.TokenFile, f.TokenEnv)
 	if err != nil {
 		return "", fmt.Errorf("token of forge %s: %w", f.Name, err)
 	}
@@ -25,6 +28,7 @@ func (f Forge) PrivateKey() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("private key of forge %s: the file %s: %s. Create it, readable by the user mergegate runs as", f.Name, f.PrivateKeyFile, reason(err))
 	}
+	f.Known.Add(string(data))
 	return data, nil
 }
 
@@ -40,7 +44,7 @@ func (f Forge) CheckAccount() error {
 
 // WebhookSecret reads the secret that signs the forge's deliveries. Like Token.
 func (f Forge) WebhookSecret() ([]byte, error) {
-	secret, err := readSecret(f.WebhookSecretFile, f.WebhookSecretEnv)
+	secret, err := readSecret(f.Known, f.WebhookSecretFile, f.WebhookSecretEnv)
 	if err != nil {
 		return nil, fmt.Errorf("webhook secret of forge %s: %w", f.Name, err)
 	}
@@ -53,7 +57,7 @@ const minPagesToken = 16
 
 // Token reads the token that readers of the pages show. Like Forge.Token.
 func (p Pages) Token() ([]byte, error) {
-	secret, err := readSecret(p.TokenFile, p.TokenEnv)
+	secret, err := readSecret(p.Known, p.TokenFile, p.TokenEnv)
 	if err == nil && len(secret) < minPagesToken {
 		err = fmt.Errorf("it is shorter than %d characters. Make a random one", minPagesToken)
 	}
@@ -63,21 +67,58 @@ func (p Pages) Token() ([]byte, error) {
 	return secret, nil
 }
 
-// Key is the key that authenticates mergegate's own comments: 32 bytes, by
-// HKDF-SHA256 (RFC 5869) from the webhook secret, so that replicas with the
-// same configuration share it. It changes when the webhook secret does.
-func (f Forge) Key() ([]byte, error) {
+// WebhookSecrets are the secret that signs deliveries now, and those of before
+// that are still believed. Like Token. A file of previous secrets that is empty or
+// not there names none, so that a rotation ends without a restart.
+func (f Forge) WebhookSecrets() ([][]byte, error) {
 	secret, err := f.WebhookSecret()
 	if err != nil {
 		return nil, err
 	}
-	return hkdf.Key(sha256.New, secret, nil, "mergegate v1 comment authentication", sha256.Size)
+	all := [][]byte{secret}
+	if f.WebhookSecretPreviousFile == "" {
+		return all, nil
+	}
+	data, err := readLimited(f.WebhookSecretPreviousFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return all, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("previous webhook secrets of forge %s: the file %s: %s", f.Name, f.WebhookSecretPreviousFile, reason(err))
+	}
+	for line := range bytes.Lines(data) {
+		if old := bytes.TrimSpace(line); len(old) > 0 {
+			f.Known.Add(string(old))
+			all = append(all, old)
+		}
+	}
+	return all, nil
+}
+
+// Keys are the keys that authenticate mergegate's own comments, 32 bytes each, by
+// HKDF-SHA256 (RFC 5869) from the webhook secrets, so that replicas with the same
+// configuration share them. New comments are sealed with the first; the others are
+// of previous secrets.
+func (f Forge) Keys() ([][]byte, error) {
+	secrets, err := f.WebhookSecrets()
+	if err != nil {
+		return nil, err
+	}
+	var keys [][]byte
+	for _, s := range secrets {
+		key, err := hkdf.Key(sha256.New, s, nil, "mergegate v1 comment authentication", sha256.Size)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 // readSecret reads a file, or else an environment variable. White space around
 // the secret is not part of it. An empty secret, or one of several lines, is
 // an error: an empty secret would accept everybody.
-func readSecret(file, env string) ([]byte, error) {
+func readSecret(known *redact.Set, file, env string) ([]byte, error) {
 	place, data := "the environment variable "+env, []byte(os.Getenv(env))
 	if file != "" {
 		place = "the file " + file
@@ -93,5 +134,6 @@ func readSecret(file, env string) ([]byte, error) {
 	case bytes.ContainsAny(secret, "\r\n\x00"):
 		return nil, errors.New(place + " has more than one line. Put only the secret there")
 	}
+	known.Add(string(secret))
 	return secret, nil
 }

@@ -25,7 +25,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -107,6 +106,13 @@ func (d *Doctor) Check(ctx context.Context, say func(Finding)) bool {
 
 func (d *Doctor) checkMachine(ctx context.Context, r *report) {
 	const subject = "machine"
+	for _, l := range d.Config.LooseFiles() {
+		level := Warn
+		if l.Everybody {
+			level = Fail // serve does not start
+		}
+		r.add(level, subject, l.What(), l.Mend())
+	}
 	if v, err := git.Version(ctx); err != nil {
 		r.add(Fail, subject, err.Error(), "install git 2.39.4 or newer, and have it in PATH")
 	} else if advice := git.Advice(v); advice != "" {
@@ -195,11 +201,9 @@ func checkSecrets(r *report, conf config.Forge) (account bool) {
 	} else if len(secret) < 16 {
 		r.add(Warn, conf.Name, "the webhook secret is shorter than 16 characters", "make one with: openssl rand -hex 32")
 	}
-	for _, file := range []string{conf.TokenFile, conf.PrivateKeyFile, conf.WebhookSecretFile} {
-		info, err := os.Stat(file) // "" does not exist; a missing file was said above
-		if err == nil && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
-			r.add(Warn, conf.Name, fmt.Sprintf("%s can be read by other users (mode %#o)", file, info.Mode().Perm()), "chmod 600 "+file)
-		}
+	if all, err := conf.WebhookSecrets(); err == nil && len(all) > 1 {
+		r.add(Warn, conf.Name, fmt.Sprintf("what was signed with %d previous webhook secrets is still believed", len(all)-1),
+			"empty "+conf.WebhookSecretPreviousFile+" when every replica and webhook has the new one, see docs/operate.md")
 	}
 	return account
 }

@@ -55,7 +55,11 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		"unreadable secret": {func(d *Doctor, _ *fake) { remove(d.Config.Forges[0].TokenFile) }, "fail  work: token of forge work: the file ", false},
 		"empty secret":      {func(d *Doctor, _ *fake) { fill(d.Config.Forges[0].WebhookSecretFile, "\n", 0o600) }, "is empty. Put the secret there", false},
 		"short secret":      {func(d *Doctor, _ *fake) { fill(d.Config.Forges[0].WebhookSecretFile, "short", 0o600) }, "warn  work: the webhook secret is shorter than 16 characters — make one with: openssl", true},
-		"open secret":       {func(d *Doctor, _ *fake) { fill(d.Config.Forges[0].TokenFile, "t", 0o644) }, "can be read by other users (mode 0644) — chmod 600 ", true},
+		"open secret":       {func(d *Doctor, _ *fake) { fill(d.Config.Forges[0].TokenFile, "t", 0o644) }, "can be read or changed by every user of this machine (mode 0644) — chmod 600 ", false},
+		"shared secret":     {func(d *Doctor, _ *fake) { fill(d.Config.Forges[0].TokenFile, "t", 0o640) }, "can be read or changed by its group (mode 0640) — chmod 600 ", true},
+		"previous secret": {func(d *Doctor, _ *fake) {
+			d.Config.Forges[0].WebhookSecretPreviousFile = d.Config.Forges[0].TokenFile
+		}, "signed with 1 previous webhook secrets is still believed — empty ", true},
 		"data_dir is a file": {func(d *Doctor, _ *fake) {
 			d.Config.DataDir = d.Config.Forges[0].TokenFile
 		}, "cannot be written: it is not a folder — make ", false},

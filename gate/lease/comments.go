@@ -111,7 +111,7 @@ func (s *comments) survey(ctx context.Context) ([]found, error) {
 			continue
 		}
 		f, ttl := found{id: c.ID}, s.cfg.TTL
-		r, ok := parse(s.cfg.Key, c.Body)
+		r, ok := parseAny(s.cfg.keys(), c.Body)
 		if ok && r.Repo == repoName(s.cfg.Repo) && r.Issue == s.cfg.Issue {
 			if r.Base != s.cfg.Base {
 				continue

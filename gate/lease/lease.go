@@ -102,6 +102,7 @@ type Config struct {
 	Margin time.Duration // added to TTL before another takes over; 0 means TTL/4
 	Holder string        // this replica's name, shown to people
 	Key    []byte        // authenticates records; at least 16 bytes
+	Old    [][]byte      // keys of before, whose records are still believed
 	Repo   gate.Repo
 	Issue  int // the queue issue; 0 with refs
 	Base   string
@@ -128,6 +129,9 @@ func (c Config) Validate() error {
 	}
 	return nil
 }
+
+// keys are those by which a record is believed.
+func (c Config) keys() [][]byte { return append([][]byte{c.Key}, c.Old...) }
 
 // limit is how long a holder trusts a lease without renewing it.
 func (c Config) limit() time.Duration { return c.TTL * 2 / 3 }

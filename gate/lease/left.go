@@ -10,10 +10,10 @@ import (
 // left behind, sorted, each once. A replica that starts looks for them: behind a
 // lease that a dead holder left there may be work that shows nowhere else, such
 // as a change that landed and was not told.
-func Bases(key []byte, repo gate.Repo, all []Comment) []string {
+func Bases(keys [][]byte, repo gate.Repo, all []Comment) []string {
 	var out []string
 	for _, c := range all {
-		if r, ok := parse(key, c.Body); ok && c.Mine && r.Repo == repoName(repo) {
+		if r, ok := parseAny(keys, c.Body); ok && c.Mine && r.Repo == repoName(repo) {
 			out = append(out, r.Base)
 		}
 	}

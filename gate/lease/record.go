@@ -127,6 +127,16 @@ func parse(key []byte, text string) (record, bool) {
 	return r, true
 }
 
+// parseAny is parse with the first key that fits.
+func parseAny(keys [][]byte, text string) (record, bool) {
+	for _, k := range keys {
+		if r, ok := parse(k, text); ok {
+			return r, true
+		}
+	}
+	return record{}, false
+}
+
 func mac(key []byte, text string) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(domain + text))

@@ -74,7 +74,7 @@ func (s *refStore) watch(ctx context.Context, at gate.SHA) error {
 		return fmt.Errorf("read the lease %s of %s: %w", s.ref, s.cfg.Repo, err)
 	}
 	v := view{commit: at, first: first}
-	if r, ok := parse(s.cfg.Key, text); ok && r.Repo == repoName(s.cfg.Repo) && r.Base == s.cfg.Base {
+	if r, ok := parseAny(s.cfg.keys(), text); ok && r.Repo == repoName(s.cfg.Repo) && r.Base == s.cfg.Base {
 		v.rec = &r
 	}
 	s.seen = v
