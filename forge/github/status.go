@@ -12,6 +12,7 @@ import (
 
 	"mergegate/forge"
 	"mergegate/gate"
+	"mergegate/templates"
 )
 
 const (
@@ -75,9 +76,9 @@ func (f *Forge) showRun(ctx context.Context, r gate.Repo, c gate.SHA, st forge.S
 	})
 }
 
-// next says what happens or what to do now.
+// next says what happens or what to do now, in Markdown. The text may quote people.
 func next(st forge.Status) string {
-	said := st.Text + ".\n\n"
+	said := templates.Plain(st.Text) + ".\n\n"
 	switch {
 	case st.State == forge.StatusSuccess:
 		said += "There is nothing left to do."
