@@ -163,3 +163,17 @@ func TestSecretsThatWereReadAreKnown(t *testing.T) {
 		t.Errorf("the rotated token is shown: %v", err)
 	}
 }
+
+func TestShortTokenOfThePagesIsRefused(t *testing.T) {
+	for text, good := range map[string]bool{"": false, "hunter2": false, "123456789012345": false, "1234567890123456": true} {
+		t.Setenv("PAGES_TEST_TOKEN", text)
+		c := Config{Pages: Pages{Auth: PagesToken, TokenEnv: "PAGES_TEST_TOKEN"}}
+		err := c.CheckSecrets()
+		if (err == nil) != good {
+			t.Errorf("%q: %v", text, err)
+		}
+		if err != nil && text != "" && strings.Contains(err.Error(), text) {
+			t.Errorf("the error shows the token: %v", err)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"mergegate/bot/config"
 	"mergegate/forge"
 	"mergegate/gate"
 )
@@ -63,6 +64,8 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		"data_dir is a file": {func(d *Doctor, _ *fake) {
 			d.Config.DataDir = d.Config.Forges[0].TokenFile
 		}, "cannot be written: it is not a folder — make ", false},
+		"pages hidden":    {func(d *Doctor, _ *fake) { d.Config.ExternalURL = "https://merge.example.org" }, "pages.auth is none and external_url is elsewhere", true},
+		"pages, no token": {func(d *Doctor, _ *fake) { d.Config.Pages = config.Pages{Auth: config.PagesToken, TokenFile: "none"} }, "fail  machine: token of the pages: the file none", false},
 		"elsewhere":       {func(d *Doctor, _ *fake) { d.Config.Forges[0].URL = "https://git.example.org" }, "external_url http://127.0.0.1:8080 means this machine, but https://git.example.org is elsewhere — set external_url", true},
 		"unencrypted":     {func(d *Doctor, _ *fake) { d.Config.Forges[0].URL = "http://git.example.org" }, "the token travels unencrypted — use https", true},
 		"no sandbox":      {func(d *Doctor, _ *fake) { d.Sandbox = sandbox{weak: true} }, "the retest command runs without a sandbox: it sees the bot's files, its token among them — install bubblewrap", true},
