@@ -26,7 +26,7 @@
 //
 // A line that begins as a command and does not parse executes nothing: it yields a
 // Command with Err set, for the bot to answer. "/merge this when you can" is such a
-// mistake, not a request. A comment longer than 64 KiB has no commands.
+// mistake, not a request. A comment longer than 8 KiB has no commands.
 //
 // The package decides nothing else: who may command, on which pull request, and
 // whether the comment is new, is the bot's business. It keeps no state; Parse may
@@ -49,8 +49,9 @@ import (
 // MaxReason is how many characters the reason of a freeze may have.
 const MaxReason = 200
 
-// maxComment is how long a comment is looked through. GitHub allows no longer one.
-const maxComment = 64 << 10
+// maxComment is how long a comment is looked through. Nesting makes Markdown slow:
+// 64 KiB of it keep a CPU busy for seconds, 8 KiB for a moment.
+const maxComment = 8 << 10
 
 // Command is one command line.
 type Command struct {

@@ -175,3 +175,12 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestLongCommentsHaveNoCommands(t *testing.T) {
+	for size, want := range map[int]int{8 << 10: 1, 8<<10 + 1: 0, 1 << 20: 0} {
+		text := strings.Repeat("a ", size)[:size-len("\n\n/merge")] + "\n\n/merge"
+		if got := chat.Parse(text); len(got) != want {
+			t.Errorf("%d commands in a comment of %d bytes, want %d", len(got), size, want)
+		}
+	}
+}
