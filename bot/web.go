@@ -210,6 +210,9 @@ func (s *site) overview(w http.ResponseWriter, r *http.Request) {
 		s.deny(w)
 		return
 	}
+	if all {
+		page.Sandbox = s.b.runner.Sandbox().String()
+	}
 	s.said(templates.Overview(html(w), page))
 }
 

@@ -26,7 +26,8 @@ type Trouble struct {
 // OverviewView is the page of all queues.
 type OverviewView struct {
 	Frame
-	Queues []QueueSummary
+	Queues  []QueueSummary
+	Sandbox string // what retest commands run in; "" shows nothing
 }
 
 // QueueSummary is one row of the overview.

@@ -238,6 +238,10 @@ func TestOverviewPage(t *testing.T) {
 			t.Errorf("the page does not say %q:\n%s", want, got)
 		}
 	}
+	v.Sandbox = "landlock; open: <b>"
+	if got := words(t, func(w io.Writer) error { return templates.Overview(w, v) }); !strings.Contains(got, "Retest commands run in: landlock; open: <b>") {
+		t.Errorf("the sandbox is not on the page: %s", got)
+	}
 	if got := words(t, func(w io.Writer) error { return templates.Overview(w, templates.OverviewView{}) }); !strings.Contains(got, "No queue yet.") {
 		t.Errorf("the empty page says %q", got)
 	}

@@ -121,7 +121,10 @@ func (d *Doctor) checkMachine(ctx context.Context, r *report) {
 		r.add(OK, subject, "git "+v, "")
 	}
 	if d.Sandbox.Weak() {
-		r.add(Warn, subject, "sandbox "+d.Sandbox.String(), "install bubblewrap, or allow unprivileged user namespaces")
+		r.add(Warn, subject, "sandbox "+d.Sandbox.String(), "install bubblewrap, or allow unprivileged user namespaces, or run on Linux 6.12 or newer with landlock")
+		if d.Config.Sandbox.Unsafe {
+			r.add(Warn, subject, "sandbox.unsafe is on: changes by strangers are run as well", "set sandbox.unsafe: false, and they wait for a sandbox")
+		}
 	} else {
 		r.add(OK, subject, "sandbox "+d.Sandbox.String(), "")
 	}

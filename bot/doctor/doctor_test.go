@@ -69,6 +69,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		"elsewhere":       {func(d *Doctor, _ *fake) { d.Config.Forges[0].URL = "https://git.example.org" }, "external_url http://127.0.0.1:8080 means this machine, but https://git.example.org is elsewhere — set external_url", true},
 		"unencrypted":     {func(d *Doctor, _ *fake) { d.Config.Forges[0].URL = "http://git.example.org" }, "the token travels unencrypted — use https", true},
 		"no sandbox":      {func(d *Doctor, _ *fake) { d.Sandbox = sandbox{weak: true} }, "the retest command runs without a sandbox: it sees the bot's files, its token among them — install bubblewrap", true},
+		"unsafe":          {func(d *Doctor, _ *fake) { d.Sandbox, d.Config.Sandbox.Unsafe = sandbox{weak: true}, true }, "warn  machine: sandbox.unsafe is on: changes by strangers are run as well — set sandbox.unsafe: false", true},
 		"not there":       {func(d *Doctor, _ *fake) { d.Config.Forges[0].Repos = []string{"acme/gadgets"} }, "fail  work acme/gadgets: not there, or hidden from bot — check the name, and add bot as a collaborator", false},
 		"nothing matches": {func(d *Doctor, _ *fake) { d.Config.Forges[0].Repos = []string{"zoo/*"} }, "warn  work: zoo/* is no repository that bot can write to", true},
 		"archived":        {func(_ *Doctor, f *fake) { f.info.Archived = true }, "it is archived, so nothing can land", false},

@@ -41,10 +41,10 @@ func (s Sandbox) Weak() bool { return s.weak }
 func (s Sandbox) String() string {
 	text := s.Name
 	if s.weak {
-		text += ": tests see the bot's files and network, and are not run for forks"
+		text += ": tests see the bot's files and network"
 	}
 	if len(s.Open) > 0 {
-		text += "; open: " + strings.Join(s.Open, ", ")
+		text += "; left open: " + strings.Join(s.Open, ", ")
 	}
 	return strings.Join(slices.Concat([]string{text}, s.Passed, s.Limits), "; ")
 }
