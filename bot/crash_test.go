@@ -356,3 +356,42 @@ func TestCallsAreFewWhileARetestRuns(t *testing.T) {
 		r.until("it lands", 5*time.Minute, r.merged(n))
 	})
 }
+
+// One lie of the forge about a commit does not leave a status for ever.
+func TestStatusAfterAFalseNotFound(t *testing.T) {
+	tell(t, func(r *rig) {
+		n := r.opened("a", "main")
+		r.labelled(n)
+		lied := false
+		r.on(func(c forgetest.Call, do func() error) error {
+			if c.Op == "SetStatus" && strings.HasPrefix(c.Text, "Landed") && !lied {
+				lied = true
+				return &forge.Refusal{Kind: forge.ErrNotFound, Op: "set the status", Status: 404}
+			}
+			return do()
+		})
+		r.start("one")
+		r.says(n, "Landed", 10*time.Minute)
+		r.ended(n)
+		if !lied {
+			t.Error("no last status was set")
+		}
+	})
+}
+
+// A commit that is really gone does not stop the queue.
+func TestStatusOfAMissingCommit(t *testing.T) {
+	tell(t, func(r *rig) {
+		n := r.opened("a", "main")
+		r.labelled(n)
+		r.on(func(c forgetest.Call, do func() error) error {
+			if c.Op == "SetStatus" {
+				return &forge.Refusal{Kind: forge.ErrNotFound, Op: "set the status", Status: 404}
+			}
+			return do()
+		})
+		r.start("one")
+		r.until("it lands", 10*time.Minute, r.merged(n))
+		r.says(n, "Landed", 10*time.Minute)
+	})
+}

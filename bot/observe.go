@@ -42,17 +42,19 @@ type pull struct {
 	author    gate.Role // looked up only without a sandbox
 	poison    string    // why gate cannot digest it
 
-	read   bool      // comments and reviews were read since we took the lease
-	doubt  bool      // a comment of ours may or may not have been posted
-	seen   time.Time // PR.Updated when they were last read
-	readAt time.Time // when that was
-	first  time.Time // when this PR.Updated was first seen
-	shown  forge.Status
-	on     gate.SHA // the commit it was shown on
-	state  gate.State
-	statAt time.Time
-	pushed time.Time // when we last moved its branch
-	landed bool      // it landed since it was read: the forge shows it otherwise by now
+	read    bool      // comments and reviews were read since we took the lease
+	doubt   bool      // a comment of ours may or may not have been posted
+	seen    time.Time // PR.Updated when they were last read
+	readAt  time.Time // when that was
+	first   time.Time // when this PR.Updated was first seen
+	shown   forge.Status
+	on      gate.SHA // the commit it was shown on
+	missing gate.SHA // a commit that the forge says is gone
+	missed  int      // how often in a row
+	state   gate.State
+	statAt  time.Time
+	pushed  time.Time // when we last moved its branch
+	landed  bool      // it landed since it was read: the forge shows it otherwise by now
 
 	counted time.Time // Record.Since of the end that the metrics know
 }

@@ -105,12 +105,9 @@ func (w *worker) show(ctx context.Context, q *queue, p *pull, on gate.SHA, s for
 	if on == p.on && s.State == p.shown.State && state == p.state && time.Since(p.statAt) < statusEvery && state != gate.Waiting && !strings.HasPrefix(s.Text, "Frozen") {
 		return nil
 	}
-	err := w.forge.SetStatus(ctx, w.repo, on, s)
-	if errors.Is(err, forge.ErrNotFound) {
-		return nil // the commit is gone; so is whoever would read its status
-	}
-	if err != nil {
-		return fmt.Errorf("set the status of #%d: %w", p.pr.Number, err)
+	there, err := w.setStatus(ctx, p, on, s)
+	if err != nil || !there {
+		return err
 	}
 	p.shown, p.on, p.state, p.statAt = s, on, state, time.Now()
 	return nil
@@ -153,10 +150,32 @@ func (w *worker) closeOld(ctx context.Context, p *pull, end forge.Status) error 
 	if p.on == "" || p.on == w.endOn(p) || p.shown.State != forge.StatusPending {
 		return nil
 	}
-	if err := w.forge.SetStatus(ctx, w.repo, p.on, end); err != nil && !errors.Is(err, forge.ErrNotFound) {
-		return fmt.Errorf("set the status of #%d: %w", p.pr.Number, err)
+	_, err := w.setStatus(ctx, p, p.on, end)
+	return err
+}
+
+// believeGone is how often in a row a forge must say that a commit is not there.
+// Said once it may be trouble of another kind, and a status would stay for ever.
+const believeGone = 3
+
+// setStatus sets a status. There is false when the commit is gone; then so is
+// whoever would read it.
+func (w *worker) setStatus(ctx context.Context, p *pull, on gate.SHA, s forge.Status) (there bool, err error) {
+	err = w.forge.SetStatus(ctx, w.repo, on, s)
+	if errors.Is(err, forge.ErrNotFound) {
+		if p.missing != on {
+			p.missing, p.missed = on, 0
+		}
+		if p.missed++; p.missed >= believeGone {
+			return false, nil
+		}
+	} else if p.missing == on {
+		p.missing = ""
 	}
-	return nil
+	if err != nil {
+		return false, fmt.Errorf("set the status of #%d: %w", p.pr.Number, err)
+	}
+	return true, nil
 }
 
 // retire deletes the branch that showed the candidate to CI.

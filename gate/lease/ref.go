@@ -68,10 +68,13 @@ func (s *refStore) watch(ctx context.Context, at gate.SHA) error {
 	if at == s.seen.commit {
 		return nil
 	}
-	first := time.Now()
+	first, asked := time.Now(), at
 	at, text, err := s.git.Read(ctx, s.ref)
 	if err != nil {
 		return fmt.Errorf("read the lease %s of %s: %w", s.ref, s.cfg.Repo, err)
+	}
+	if at != asked {
+		first = time.Now() // another took it meanwhile: it was never seen before
 	}
 	v := view{commit: at, first: first}
 	if r, ok := parseAny(s.cfg.keys(), text); ok && r.Repo == repoName(s.cfg.Repo) && r.Base == s.cfg.Base {

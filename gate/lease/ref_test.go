@@ -301,3 +301,45 @@ func TestAttack21RefStolenWithAnOldCommit(t *testing.T) {
 		t.Errorf("left over: %v, %v", left, err)
 	}
 }
+
+// slow is a clone whose next read takes longer than any lease lives, while others
+// go on.
+type slow struct {
+	*clone
+	meanwhile func()
+}
+
+func (s *slow) Read(ctx context.Context, ref string) (gate.SHA, string, error) {
+	if f := s.meanwhile; f != nil {
+		s.meanwhile = nil
+		f()
+	}
+	return s.clone.Read(ctx, ref)
+}
+
+// A lease that was taken while we were still reading the one before is new to us,
+// however long that took.
+func TestRefTakenWhileReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRemote()
+		_, a := r.clone("a")
+		_, b := r.clone("b")
+		c := &slow{clone: &clone{remote: r}}
+		s := NewRef(config("c"), c)
+		first := take(t, a, Note{PR: 1})
+		var second *Held
+		c.meanwhile = func() {
+			time.Sleep(10 * time.Minute)
+			release(t, first)
+			second = take(t, b, Note{PR: 2})
+		}
+		for range 3 {
+			var busy *BusyError
+			if _, err := s.Take(t.Context(), Note{}); !errors.As(err, &busy) || busy.Holder != "b" {
+				t.Errorf("taken over a fresh lease: %v", err)
+			}
+			time.Sleep(time.Second)
+		}
+		release(t, second)
+	})
+}
