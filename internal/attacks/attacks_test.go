@@ -76,6 +76,9 @@ const stream = `{"Action":"run","Package":"mergegate/bot","Test":"TestAttack37An
 {"Action":"output","Package":"mergegate/bot","Output":"PASS\n"}
 {"Action":"output","Package":"mergegate/bot","Output":"ok  \tmergegate/bot\t0.1s\n"}
 {"Action":"pass","Package":"mergegate/bot"}
+{"Action":"pass","Package":"mergegate","Test":"TestAttack02Root"}
+{"Action":"output","Package":"mergegate/gate/x","Test":"TestAttack07Crash/a","Output":"    --- PASS: TestAttack07Crash/a (0.00s)\n"}
+{"Action":"output","Package":"mergegate/gate/x","Test":"TestAttack07Crash","Output":"=== CONT  TestAttack07Crash\n"}
 {"Action":"output","Package":"mergegate/gate/x","Test":"TestAttack07Crash","Output":"    b_test.go:4: it came back\n"}
 {"Action":"fail","Package":"mergegate/gate/x","Test":"TestAttack07Crash"}
 {"Action":"output","Package":"mergegate/gate/x","Output":"FAIL\tmergegate/gate/x\t0.1s\n"}
@@ -94,6 +97,7 @@ func TestARunIsReadAndShownAsGoTestDoes(t *testing.T) {
 	want := map[test]outcome{
 		{"bot", "TestAttack37And01Signature"}: {Passed: true, Skipped: []string{"TestAttack37And01Signature/b: no bwrap here"}},
 		{"gate/x", "TestAttack07Crash"}:       {},
+		{".", "TestAttack02Root"}:             {Passed: true},
 	}
 	if diff := cmp.Diff(want, out); diff != "" {
 		t.Error(diff)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 )
 
@@ -58,7 +59,7 @@ type reading struct {
 }
 
 func (r *reading) take(e event) {
-	t := test{Package: strings.TrimPrefix(strings.TrimPrefix(e.Package, module), "/"), Name: e.Test}
+	t := test{Package: path.Clean(strings.TrimPrefix(strings.TrimPrefix(e.Package, module), "/")), Name: e.Test} // "." is the module's own
 	top := test{Package: t.Package, Name: strings.SplitN(t.Name, "/", 2)[0]}
 	switch e.Action {
 	case "build-output":
@@ -66,6 +67,9 @@ func (r *reading) take(e event) {
 	case "build-fail":
 		r.good = false
 	case "output":
+		if progress(e.Output) {
+			return
+		}
 		if t.Name != "" {
 			r.said[top] = append(r.said[top], e.Output)
 			if t.Name != top.Name {
@@ -88,6 +92,16 @@ func (r *reading) take(e event) {
 		}
 		r.end(t, top, false)
 	}
+}
+
+// progress says whether a line is one of go test -v, of which -json makes use.
+func progress(line string) bool {
+	for _, p := range []string{"=== RUN ", "=== PAUSE ", "=== CONT ", "=== NAME "} {
+		if strings.HasPrefix(line, p) {
+			return true
+		}
+	}
+	return strings.HasPrefix(strings.TrimLeft(line, " "), "--- PASS: ")
 }
 
 // end notes the end of a test or of a part of one, and forgets what it said.
