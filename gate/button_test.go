@@ -25,12 +25,13 @@ func TestButtons(t *testing.T) {
 		"requeue by a reader": {gate.Dropped, press(gate.DoMerge, gate.RoleRead), gate.Dropped},
 	} {
 		pr := gate.PR{Number: 1, Open: true, Base: "main", Head: "a", MayPush: true, Author: gate.User{ID: 1}}
+		requester := gate.RoleRead // of whoever asked before, and may write no more
 		if c.was.Active() {
-			pr.Labels = []string{"merge"}
+			pr.Labels, requester = []string{"merge"}, gate.RoleWrite
 		}
 		_, changed, _ := gate.Step(gate.Queue{}, gate.Input{
 			Now: now, Base: "main", Tip: "m0", Methods: []gate.Method{gate.FastForward},
-			PRs: []gate.Facts{{PR: pr, Commands: []gate.Command{c.command}, Record: gate.Record{
+			PRs: []gate.Facts{{PR: pr, Requester: requester, Commands: []gate.Command{c.command}, Record: gate.Record{
 				State: c.was, Same: []gate.SHA{"a"}, Command: 7, Request: gate.Request{Base: "main", By: gate.User{ID: 2}},
 			}}},
 			Policy: gate.Policy{

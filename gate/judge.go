@@ -48,7 +48,7 @@ func (p RetestPolicy) Trusts(c Check) bool {
 		if app, ok := strings.CutPrefix(name, "app:"); ok { // an App posts statuses as the account NAME[bot]
 			return app != "" && (strings.EqualFold(app, c.App) || c.App == "" && strings.EqualFold(app+"[bot]", c.By.Login))
 		}
-		return name != "" && c.App == "" && strings.EqualFold(name, c.By.Login)
+		return name != "" && strings.EqualFold(name, c.By.Login)
 	})
 }
 

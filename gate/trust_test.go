@@ -44,6 +44,7 @@ func TestAttack96ForgedCheck(t *testing.T) {
 		{"by another App", []string{"app:ci"}, []gate.Check{green(gate.User{}, "ci2")}, gate.Failed},
 		{"by the forge's own runner", []string{"app:actions"}, []gate.Check{green(gate.User{}, gate.ForgeActions)}, gate.Passed},
 		{"a person called actions", []string{"app:actions"}, []gate.Check{green(by("actions"), "")}, gate.Failed},
+		{"an empty name", []string{""}, []gate.Check{green(gate.User{}, "")}, gate.Failed},
 		{"an empty App", []string{"app:"}, []gate.Check{green(gate.User{}, "")}, gate.Failed},
 	} {
 		p := gate.RetestPolicy{Checks: []string{"build"}, Creators: tt.creators, StartTimeout: time.Minute, Timeout: time.Hour}
