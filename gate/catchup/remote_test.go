@@ -324,13 +324,13 @@ func FuzzCheckRef(f *testing.F) {
 	for _, s := range []string{
 		"refs/heads/main", "refs/heads/a..b", "refs/heads/.a", "refs/heads/a.lock", "refs/heads/a.lock/b", "refs/heads/a/",
 		"refs//a", "refs/heads/a b", "refs/heads/@{", "refs/heads/@", "refs/heads/a.", "refs/heads/-x", "refs/heads/a\x7f",
-		"refs/heads/a\\b", "refs/heads/a*", "refs/heads/a\xff", "refs", "refs/a", "HEAD", "refs/heads/a\x00b", "refs/heads/a./b",
+		"refs/heads/a\\b", "refs/heads/a*", "refs/heads/a\xff", "refs", "refs/a", "HEAD", "refs/heads/a\x00b", "refs/heads/a./b", "-h",
 	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, ref string) {
 		ours := checkRef(ref) == nil
-		if strings.Contains(ref, "\x00") { // cannot be an argument
+		if strings.Contains(ref, "\x00") || strings.HasPrefix(ref, "-") { // cannot be an argument, or is an option
 			if ours {
 				t.Errorf("%q is accepted", ref)
 			}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"mergegate/gate"
 )
@@ -62,6 +63,7 @@ func TestAttack34EditedComment(t *testing.T) {
 		w.start()
 		pr := w.pull("left", map[string]string{"left": "1"})
 		id := w.comment(w.bob, pr, "looks fine to me")
+		time.Sleep(1100 * time.Millisecond) // forges tell whole seconds: an edit within the first is not to be seen
 		w.edit(w.alice, id, "/merge")
 		other := w.pull("next", map[string]string{"next": "1"})
 		w.label(w.bob, other)
