@@ -106,11 +106,11 @@ func (w *worker) build(ctx context.Context, q *queue, a gate.Build) (gate.Built,
 		how = gate.Rebase // nothing to make: the head is the candidate
 	}
 	var refused *catchup.RefusedError
-	subject, body, err := w.commitMessage(ctx, p.pr, how, a.Base, a.Head)
+	request, err := w.request(ctx, p.pr, how, a.Base, a.Head)
 	if err != nil {
 		return gate.Built{}, err
 	}
-	r, err := w.mirror.Build(ctx, catchup.Request{Base: a.Base, Head: a.Head, Method: how, Message: subject + "\n\n" + body + "\n"})
+	r, err := w.mirror.Build(ctx, request)
 	switch {
 	case errors.Is(err, catchup.ErrUnrelated):
 		return gate.Built{Refused: "it has no history in common with " + q.base}, nil
@@ -188,6 +188,13 @@ func (w *worker) wouldDismiss(ctx context.Context, q *queue, a gate.Build) (stri
 
 // maxSquashed is how many commits of a squashed PR are read for its message.
 const maxSquashed = 100
+
+// request asks for a candidate: the same for the same PR, base and head, so that
+// our own push is known again by making it again.
+func (w *worker) request(ctx context.Context, pr gate.PR, how gate.Method, base, head gate.SHA) (catchup.Request, error) {
+	subject, body, err := w.commitMessage(ctx, pr, how, base, head)
+	return catchup.Request{Base: base, Head: head, Method: how, Message: subject + "\n\n" + body + "\n"}, err
+}
 
 // commitMessage is the message of the commit that a merge or a squash makes. Other
 // methods make none. The forge's own would quote the PR's title and text as they

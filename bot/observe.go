@@ -575,7 +575,11 @@ func (w *worker) ownPush(ctx context.Context, q *queue, p *pull) error {
 		return nil
 	}
 	for _, how := range []gate.Method{gate.Rebase, gate.Merge} {
-		b, err := w.mirror.Build(ctx, catchup.Request{Base: base, Head: from, Method: how})
+		request, err := w.request(ctx, p.pr, how, base, from)
+		if err != nil {
+			return err
+		}
+		b, err := w.mirror.Build(ctx, request)
 		if err == nil && b.Candidate == p.pr.Head {
 			r.Same = append(r.Same, p.pr.Head)
 			w.log.Info("recognised our own push", "pr", p.pr.Number, "head", p.pr.Head.Short())

@@ -33,7 +33,11 @@ func (w *world) judge() {
 		}
 	}
 	w.judgeOnce(log)
+	w.judgeWanted(log)
+	w.judgeWords(log)
+	w.judgePushes(log)
 	w.judgeLeases(log)
+	w.judgeHolders(log)
 	w.judgeEnd(log)
 	w.judgeCalls()
 }
@@ -108,8 +112,7 @@ func (w *world) judgeApproved(past []forgetest.Entry, land forgetest.Entry) {
 		}
 	}
 	for _, e := range past {
-		asks := e.PR == land.PR && (e.Op == forgetest.OpLabel && e.Ref == "merge" || e.Op == forgetest.OpComment && strings.Contains(e.Text, "/merge") || e.Op == forgetest.OpReview && w.cfg.Defaults.Trigger.Approval)
-		if asks && !e.Bot && e.At.After(pushed.Add(-12*time.Second)) {
+		if e.PR == land.PR && w.asks(e) && e.At.After(pushed.Add(-12*time.Second)) {
 			return
 		}
 	}
@@ -152,6 +155,138 @@ func (w *world) judgeOnce(log []forgetest.Entry) {
 				w.fail("S4", "#%d landed twice", e.PR)
 			}
 			seen[key] = true
+		}
+	}
+}
+
+// asks says whether an entry is somebody asking for a PR to land who may.
+func (w *world) asks(e forgetest.Entry) bool {
+	switch {
+	case e.Bot || e.Actor == w.reader.Login:
+		return false
+	case e.Op == forgetest.OpReview:
+		return w.cfg.Defaults.Trigger.Approval
+	case e.Op == forgetest.OpComment || e.Op == forgetest.OpEditComment:
+		return strings.Contains(e.Text, "/merge")
+	}
+	return e.Op == forgetest.OpLabel && e.Ref == "merge"
+}
+
+// judgeWanted: what lands was asked for by somebody who may, and not taken back
+// long before.
+func (w *world) judgeWanted(log []forgetest.Entry) {
+	asked := map[int]bool{}
+	labelled := map[int]bool{}
+	off := map[int]time.Time{}
+	for _, e := range log {
+		asked[e.PR] = asked[e.PR] || w.asks(e)
+		switch {
+		case e.Ref == "merge" && e.Op == forgetest.OpLabel:
+			labelled[e.PR] = true
+		case e.Ref == "merge" && e.Op == forgetest.OpUnlabel:
+			labelled[e.PR], off[e.PR] = false, e.At
+		case e.Op == forgetest.OpLand && e.Bot:
+			if !asked[e.PR] {
+				w.fail("wanted", "#%d landed, and nobody who may had asked for it", e.PR)
+			} else if !labelled[e.PR] && e.At.Sub(off[e.PR]) > w.tooLate() {
+				w.fail("wanted", "#%d landed without its label", e.PR)
+			}
+		}
+	}
+}
+
+// judgeWords: nothing is told that has not happened, and no author is blamed for
+// what the bot did.
+func (w *world) judgeWords(log []forgetest.Entry) {
+	inBase := map[string]bool{}
+	pushed := map[string]bool{} // by people
+	for _, e := range log {
+		switch {
+		case e.Op == forgetest.OpLand:
+			inBase[e.To.Short()], inBase[gate.SHA(e.Text).Short()] = true, true
+		case e.Op == forgetest.OpRef && !e.Bot && e.Actor != w.sim.Bot().Login:
+			pushed[e.To.Short()] = true
+		case e.Op == forgetest.OpStatus && e.Bot && strings.HasPrefix(e.Text, "Landed as "):
+			if c := strings.TrimPrefix(e.Text, "Landed as "); !inBase[c] {
+				w.fail("told", "%s was told to have landed, and had not", c)
+			}
+		case e.Bot && e.Op != forgetest.OpStatus && strings.Contains(e.Text, "pushed after the request"):
+			if _, after, ok := strings.Cut(e.Text, "a new commit "); ok && len(after) > 7 && !pushed[after[:7]] {
+				w.fail("blame", "#%d was dropped because of %s, which the bot had pushed", e.PR, after[:7])
+			}
+		}
+	}
+}
+
+// judgePushes: the bot pushes to a PR's branch only what was there, caught up.
+func (w *world) judgePushes(log []forgetest.Entry) {
+	for i, e := range log {
+		if e.Op == forgetest.OpRef && e.Bot && strings.HasPrefix(e.Ref, "refs/heads/feature-") && e.To != "" {
+			caughtUp := func(tip gate.SHA) bool { return w.sameChange(log[:i+1], e.From, e.To, tip) }
+			if !slices.ContainsFunc(w.tips(log[:i]), caughtUp) {
+				w.fail("push", "%s pushed %s over %s, which is another change", e.Actor, e.To.Short(), e.From.Short())
+			}
+		}
+	}
+}
+
+// tips are where main was last, newest first: the bot may have built on any.
+func (w *world) tips(log []forgetest.Entry) (tips []gate.SHA) {
+	for _, e := range slices.Backward(log) {
+		if e.Ref == "refs/heads/main" && (e.Op == forgetest.OpRef || e.Op == forgetest.OpLand) && len(tips) < 8 {
+			tips = append(tips, e.To)
+		}
+	}
+	return tips
+}
+
+// judgeHolders: who writes about the queue holds it. This can only be asked for
+// where no process was stopped between its look and its write, no request or list
+// came late, and nobody laid hands on the leases.
+func (w *world) judgeHolders(log []forgetest.Entry) {
+	p := w.weather.p
+	if w.cfg.Lease.Store == "ref" || p[paused]+p[late]+p[reordered]+p[doubled]+p[staleRead]+p[slow] > 0 {
+		return
+	}
+	type lease struct {
+		id            int64
+		owner         string
+		made, changed time.Time
+	}
+	var leases []*lease
+	for _, e := range log {
+		switch {
+		case strings.Contains(e.Text, leaseMark) && e.Op == forgetest.OpComment:
+			leases = append(leases, &lease{e.ID, e.Actor, e.At, e.At})
+			continue
+		case e.Op == forgetest.OpDeleteComment, e.Op == forgetest.OpEditComment:
+			i := slices.IndexFunc(leases, func(l *lease) bool { return l.id == e.ID })
+			if i < 0 {
+				break
+			}
+			if !e.Bot {
+				return
+			}
+			if leases[i].changed = e.At; e.Op == forgetest.OpDeleteComment {
+				leases = slices.Delete(leases, i, i+1)
+			}
+			continue
+		case e.Op == forgetest.OpCloseIssue:
+			return
+		}
+		writes := e.Op == forgetest.OpStatus || e.Op == forgetest.OpLand || e.Op == forgetest.OpLabel || e.Op == forgetest.OpUnlabel
+		if !e.Bot || !writes {
+			continue
+		}
+		for _, l := range leases { // in the order of their ids
+			if e.At.Sub(l.changed) > w.cfg.Lease.TTL || e.At.Sub(l.made) < 5*time.Second {
+				continue
+			}
+			if l.owner != e.Actor {
+				w.fail("lease", "at %s %s did %q while %s held the queue", e.At.Format("15:04:05.000"), e.Actor, e.Op, l.owner)
+				return
+			}
+			break
 		}
 	}
 }
@@ -308,6 +443,9 @@ func (w *world) status(log []forgetest.Entry, c gate.SHA) (text, state string) {
 // mostCalls is how many calls to the forge a replica may make in a minute, on
 // average over its world.
 const mostCalls = 60
+
+// tooManyCalls ends a world that would not come to rest.
+const tooManyCalls = 20_000
 
 func (w *world) judgeCalls() {
 	if most := int(w.took.Minutes()) * w.slots * mostCalls; w.calls > most {

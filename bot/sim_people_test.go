@@ -100,10 +100,14 @@ func (w *world) plan(dice *rand.Rand, length time.Duration) {
 				w.on(i, opened+upTo(dice, length/4), func(w *world, n int, d *die) { w.sim.Review(w.repo, n, w.writers[d.next()%2], gate.Approved) })
 			}
 		}
-		if asked := opened + upTo(dice, length/4); dice.IntN(5) > 0 {
-			w.on(i, asked, func(w *world, n int, d *die) { w.sim.Label(w.repo, n, w.somebody(d), "merge") })
-		} else {
+		asked := opened + upTo(dice, length/4)
+		switch dice.IntN(12) {
+		case 0:
+			w.on(i, asked, func(w *world, n int, _ *die) { w.sim.Comment(w.repo, n, w.reader, "/merge") })
+		case 1, 2:
 			w.on(i, asked, func(w *world, n int, d *die) { w.sim.Comment(w.repo, n, w.somebody(d), "Looks good.\n\n/merge\n") })
+		default:
+			w.on(i, asked, func(w *world, n int, d *die) { w.sim.Label(w.repo, n, w.somebody(d), "merge") })
 		}
 	}
 	total := 0
@@ -222,6 +226,31 @@ func (w *world) retract(n int, d *die, edit bool) {
 			w.sim.DeleteComment(w.repo, c.ID, c.By)
 		}
 		return
+	}
+}
+
+// about is the PR that a call lands, or whose branch it pushes to; 0 for any other.
+func (w *world) about(c forgetest.Call) int {
+	if c.Op == "Land" {
+		return c.PR
+	}
+	var i int
+	if _, err := fmt.Sscanf(c.Ref, "refs/heads/feature-%d", &i); c.Op == "git push" && err == nil {
+		return w.pr(i)
+	}
+	return 0
+}
+
+// rival is somebody who acts at the worst moment: when the bot has looked, and its
+// effect is on its way.
+func (w *world) rival(n int, d *die) {
+	deeds := []string{"push to base", "push to base", "push to base", "push to head", "push to head", "take the label off", "close", "dismiss a review", "draft", "merge by hand", "retarget"}
+	name := deeds[d.next()%uint64(len(deeds))]
+	w.note("people: %s (#%d) at the worst moment", name, n)
+	for _, m := range mischief {
+		if m.name == name {
+			m.do(w, n, d)
+		}
 	}
 }
 

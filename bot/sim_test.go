@@ -15,6 +15,8 @@ import (
 
 var (
 	seedsFlag = flag.Int("seeds", 200, "how many worlds the simulation plays")
+	huntFlag  = flag.Int("hunt", 2000, "in how many worlds a planted bug must be found")
+	plantFlag = flag.String("plant", "", "only the planted bugs whose names contain this")
 	seedFlag  = flag.Uint64("seed", 0, "play this one world, and with -v tell everything")
 )
 
@@ -32,7 +34,13 @@ func TestSimulation(t *testing.T) {
 		if testing.Verbose() {
 			say = teller(os.Stdout)
 		}
-		s := play(t, *seedFlag, plant{}, say)
+		bug := plant{}
+		for _, p := range plants() {
+			if p.name == *plantFlag {
+				bug = p
+			}
+		}
+		s := play(t, *seedFlag, bug, say)
 		for _, w := range s.wrong {
 			t.Errorf("%s: %s", w.judge, w.what)
 		}

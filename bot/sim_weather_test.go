@@ -39,6 +39,7 @@ const (
 	expired     fault = "token expired"
 	hidden      fault = "repository hidden (404)"
 	limited     fault = "rate limit used up"
+	rival       fault = "people act between look and effect"
 	hookLost    fault = "webhook lost"
 	hookTwice   fault = "webhook doubled"
 	hookLate    fault = "webhook late"
@@ -87,6 +88,9 @@ func newWeather(dice *rand.Rand, length time.Duration, slots int) weather {
 	}
 	if dice.IntN(4) == 0 {
 		w.p[hookLost] = 1
+	}
+	if dice.IntN(2) == 0 {
+		w.p[rival] = dice.Float64() * .6
 	}
 	for _, f := range []fault{down, expired, hidden, limited} {
 		if dice.IntN(8) == 0 {
@@ -178,6 +182,9 @@ func (w *world) around(ctx context.Context, c forgetest.Call, do func() error) e
 	if r.dead.Load() {
 		return errDead
 	}
+	if w.asked.Add(1) > tooManyCalls {
+		w.cancel() // a judge will say so; there is no need to wait for more
+	}
 	point := crashPoint(c)
 	if c.Write && w.strikes(&d, crashBefore) {
 		w.crash(r, "before "+point)
@@ -188,6 +195,9 @@ func (w *world) around(ctx context.Context, c forgetest.Call, do func() error) e
 			return err
 		}
 		return w.seen(c, err)
+	}
+	if n := w.about(c); n != 0 && w.strikes(&d, rival) {
+		w.rival(n, &d)
 	}
 	err := do()
 	if c.Write && w.strikes(&d, doubled) && until(ctx, lane, d.upTo(2*time.Second)) && !r.dead.Load() {

@@ -50,6 +50,7 @@ type world struct {
 	running sync.WaitGroup // replicas
 	tasks   sync.WaitGroup // requests that are late
 	healed  atomic.Bool
+	asked   atomic.Int64  // calls that reached the forge
 	calm    time.Duration // when it healed
 	trace   trace
 	say     func(format string, args ...any) // nil unless somebody reads along
@@ -105,9 +106,6 @@ func newWorld(seed uint64, bug plant, say func(string, ...any)) *world {
 	if dice.IntN(8) == 0 {
 		w.skew = []time.Duration{-time.Hour, time.Hour}[dice.IntN(2)]
 		w.hit(clockOff)
-	}
-	if bug.world != nil {
-		bug.world(w)
 	}
 	w.trace.text = say
 	w.sim.Around(w.around)
