@@ -3,6 +3,7 @@ package bot
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -393,5 +394,31 @@ func TestStatusOfAMissingCommit(t *testing.T) {
 		r.start("one")
 		r.until("it lands", 10*time.Minute, r.merged(n))
 		r.says(n, "Landed", 10*time.Minute)
+	})
+}
+
+// A lease that is proved late is no reason to write what was read long before:
+// another replica may have held the queue meanwhile.
+func TestReadAgainAfterALateProof(t *testing.T) {
+	tell(t, func(r *rig) {
+		n := r.opened("a", "main")
+		r.labelled(n)
+		slept := false
+		var since []string // the operations on the PR after the slow one
+		r.on(func(c forgetest.Call, do func() error) error {
+			if c.Op == "Role" && !slept {
+				slept = true
+				time.Sleep(20 * time.Second)
+			} else if slept && c.PR == n {
+				since = append(since, c.Op)
+			}
+			return do()
+		})
+		r.start("one")
+		r.until("it lands", 10*time.Minute, r.merged(n))
+		read, wrote := slices.Index(since, "Comments"), slices.Index(since, "PostComment")
+		if read < 0 || read > wrote {
+			t.Errorf("the note was written before the comments were read again: %v", since)
+		}
 	})
 }

@@ -14,11 +14,15 @@ import (
 	"mergegate/gate/lease"
 )
 
-// hold takes the lease of the queue unless we have it.
+// companyFor is how long a replica that saw another reckons with it.
+const companyFor = time.Hour
+
+// hold takes the lease of the queue unless we have it. A replica that is alone reads
+// while the lease settles; one that has company waits until the lease is proved.
 func (w *worker) hold(ctx context.Context, q *queue) error {
 	if q.held != nil {
 		if q.held.Alive() == nil {
-			return nil
+			return w.proveFirst(ctx, q)
 		}
 		w.lost(q)
 	}
@@ -55,6 +59,12 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 			w.log.Info("going on with the work of a lease that ran out", "base", q.base, "pr", q.flight.Flight.PR, "state", q.flight.Flight.State)
 		}
 	}
+	if q.inherited = q.flight; q.inherited.Flight != nil {
+		w.company = time.Now()
+	}
+	if err := w.proveFirst(ctx, q); err != nil {
+		return err
+	}
 	for _, p := range w.prs {
 		p.read = false // whoever held the lease before us may have written
 	}
@@ -63,6 +73,24 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 		return err
 	}
 	return nil
+}
+
+// proveFirst waits for the proof that a fresh lease is ours before anything is read,
+// where there is another replica: it may hold the queue until then, and what was
+// read meanwhile would be out of date when we come to write.
+func (w *worker) proveFirst(ctx context.Context, q *queue) error {
+	if q.settled || w.company.IsZero() || time.Since(w.company) > companyFor {
+		return nil
+	}
+	err := w.settle(ctx, q)
+	var busy *lease.BusyError
+	if errors.As(err, &busy) || errors.Is(err, lease.ErrLost) {
+		w.lost(q)
+	}
+	for _, p := range w.prs {
+		p.read = false
+	}
+	return err
 }
 
 // leased is what the lease carries, so that whoever takes it next goes on.
@@ -81,11 +109,35 @@ func (w *worker) leased(q *queue) leased {
 	return l
 }
 
+// quickProof is how long after the lease was taken its proof may come, so that what
+// was read before it is still good to write by.
+const quickProof = 5 * time.Second
+
+// errOutdated: another may have held the queue since its facts were read.
+var errOutdated = errors.New("the lease was proved so late that what was read before is out of date")
+
 // settleNow waits until the lease is proved ours; only then may anything be written.
+// After errOutdated the lease is ours, and everything has to be read again.
 func (w *worker) settleNow(ctx context.Context, q *queue, needed bool) error {
 	if q.settled || !needed {
 		return nil
 	}
+	if err := w.settle(ctx, q); err != nil {
+		return err
+	}
+	if time.Since(q.taken) < quickProof+w.b.cfg.Lease.Settle {
+		return nil
+	}
+	q.flight = q.inherited
+	for _, p := range w.prs {
+		if p.pr.Base == q.base || p.record.Request.Base == q.base {
+			p.read, p.unsaved = false, false
+		}
+	}
+	return errOutdated
+}
+
+func (w *worker) settle(ctx context.Context, q *queue) error {
 	if err := q.held.Settled(ctx); err != nil {
 		return err
 	}
@@ -185,6 +237,7 @@ func (w *worker) release(ctx context.Context, q *queue) {
 // its lease can have ended, but not later than the active poll, with jitter so
 // that replicas do not come back together.
 func (w *worker) deferTo(q *queue, busy *lease.BusyError) time.Duration {
+	w.company = time.Now()
 	q.left = true // its holder may die and leave work behind: come back even if nothing shows
 	if time.Since(q.saidBusy) > time.Minute {
 		w.log.Info("another replica works on this queue", "base", q.base, "holder", busy.Holder, "pr", busy.PR)

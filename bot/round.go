@@ -55,6 +55,7 @@ type worker struct {
 	// broughtBy says which PR brought a commit to base, as far as we saw it.
 	broughtBy map[gate.SHA]int
 	looked    time.Time // for leases left behind
+	company   time.Time // when another replica was last seen at work
 	failing   trouble
 }
 
@@ -68,16 +69,17 @@ type trouble struct {
 
 // queue is one base branch's queue as this replica knows it.
 type queue struct {
-	base     string
-	store    lease.Store
-	storeKey []byte      // what it was made with
-	held     *lease.Held // nil while we do not hold the lease
-	settled  bool        // the lease was proved ours: writes are allowed
-	flight   gate.Queue
-	saved    []byte // the flight as last saved in the lease
-	saidBusy time.Time
-	left     bool // there is a lease that is not ours
-	sweep    bool // there was one when ours was taken: proving ours removes it once it is stale
+	base      string
+	store     lease.Store
+	storeKey  []byte      // what it was made with
+	held      *lease.Held // nil while we do not hold the lease
+	settled   bool        // the lease was proved ours: writes are allowed
+	flight    gate.Queue
+	inherited gate.Queue // the flight as it was when the lease was taken
+	saved     []byte     // the flight as last saved in the lease
+	saidBusy  time.Time
+	left      bool // there is a lease that is not ours
+	sweep     bool // there was one when ours was taken: proving ours removes it once it is stale
 
 	tip      gate.SHA
 	gone     bool // the branch is not there
@@ -252,6 +254,8 @@ func (w *worker) serve(ctx context.Context, q *queue) (time.Duration, error) {
 	switch {
 	case err == nil:
 		return w.calm(q), nil
+	case errors.Is(err, errOutdated):
+		return 10 * time.Millisecond, nil
 	case errors.As(err, &busy):
 		w.lost(q)
 		return w.deferTo(q, busy), nil
