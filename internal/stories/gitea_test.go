@@ -83,7 +83,7 @@ func (g *giteaStage) hire(dir, url string) string {
 	return fmt.Sprintf("type: gitea, url: %q, token_file: token, webhook_secret_file: secret", url)
 }
 
-const giteaSecret = "a webhook secret"
+const giteaSecret = "a-webhook-secret-of-the-stories"
 
 func (g *giteaStage) hear(bot *replica) {
 	g.Helper()

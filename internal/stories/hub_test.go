@@ -80,7 +80,7 @@ func (h *hubStage) cloneURL(as person, repo string) string {
 	return strings.Replace(h.hub.CloneURL(repo), "://", "://"+as.name+":"+as.token+"@", 1)
 }
 
-const hubSecret = "a webhook secret"
+const hubSecret = "a-webhook-secret-of-the-stories"
 
 func (h *hubStage) hire(dir, url string) string {
 	h.Helper()
@@ -121,7 +121,7 @@ func (h *hubStage) hear(bot *replica) {
 
 func (h *hubStage) troubles() map[string]trouble {
 	return map[string]trouble{
-		"permission missing": {"403",
+		"permission missing": {"write access", // the refusal itself is shown only until the next look
 			func(*world) { h.must(h.hub.SetPermission(h.app.ID, "issues", "read")) },
 			func(*world) { h.must(h.hub.SetPermission(h.app.ID, "issues", "write")) }},
 		"credentials refused": {"suspended",

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"mergegate/internal/canary"
 )
 
 // proxy stands between mergegate and the forge: all of the API and of git goes
@@ -25,7 +27,7 @@ type proxy struct {
 // gives the answer that mergegate does not get.
 type meddler func(rw http.ResponseWriter, r *http.Request, forward func() *bytes.Buffer) bool
 
-func newProxy(t testing.TB, target string) *proxy {
+func newProxy(t testing.TB, target string, watch *canary.Watch) *proxy {
 	to, err := url.Parse(target)
 	if err != nil {
 		t.Fatal(err)
@@ -43,13 +45,14 @@ func newProxy(t testing.TB, target string) *proxy {
 					resp.Header.Set(header, strings.ReplaceAll(at, target, p.url))
 				}
 			}
+			learn(watch, resp)
 			if seen := p.answered.Load(); seen != nil {
 				(*seen)(resp.Request, resp.StatusCode)
 			}
 			return nil
 		},
 	}
-	server := &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	server := &http.Server{Handler: watch.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if m := p.meddle.Load(); m != nil {
 			forward := func() *bytes.Buffer {
 				rec := &recorder{header: http.Header{}, code: 200}
@@ -61,7 +64,7 @@ func newProxy(t testing.TB, target string) *proxy {
 			}
 		}
 		rp.ServeHTTP(rw, r)
-	})}
+	}))}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
 	return p

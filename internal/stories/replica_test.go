@@ -39,6 +39,7 @@ func (w *world) start(extra ...string) *replica {
 		"forges:\n- {name: work, %s, repos: [%s]}\ndefaults:\n%spoll: {active: %s, idle: %s}\n%s",
 		listen, r.url, r.data, w.hire(dir, w.proxy.url), w.repo(), w.policy, w.poll, w.poll, more))
 	w.replicas = append(w.replicas, r)
+	w.keepSecret(r)
 	r.run()
 	if w.hooks {
 		w.hear(r)
@@ -67,7 +68,9 @@ func (r *replica) run() {
 	out.Close()
 	r.done = make(chan struct{})
 	go func() { r.cmd.Wait(); close(r.done) }()
+	go r.w.canary.Follow(r.cmd.Process.Pid, r.done)
 	r.w.Cleanup(r.kill)
+	r.w.Cleanup(r.lookAtPages)
 	r.w.until("mergegate to be ready", func() bool {
 		select {
 		case <-r.done:
@@ -114,6 +117,7 @@ func (r *replica) page(path string) string {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
+	r.w.canary.Look("page "+path, body)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return ""
 	}

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"mergegate/gate"
+	"mergegate/internal/canary"
 	"mergegate/internal/giteatest"
 )
 
@@ -53,6 +54,7 @@ func TestMain(m *testing.M) {
 	}
 	code := giteatest.Main(m)
 	os.RemoveAll(dir)
+	secrets.print()
 	if err := verdict(); err != nil {
 		fmt.Println(err)
 		code = 1
@@ -122,8 +124,9 @@ type world struct {
 	clone    string // carol's clone
 	hooks    bool
 	proxy    *proxy
-	policy   string // under "defaults:", a line each
-	poll     string // how often mergegate looks by itself
+	canary   *canary.Watch // mergegate's secrets, and where they were seen
+	policy   string        // under "defaults:", a line each
+	poll     string        // how often mergegate looks by itself
 	replicas []*replica
 }
 
@@ -137,7 +140,7 @@ const green = `! grep -rq broken . && ! { test -e left && test -e right; }`
 
 func newWorld(t testing.TB, on string, hooks bool) *world {
 	t.Helper()
-	w := &world{TB: t, hooks: hooks, poll: "1s"}
+	w := &world{TB: t, hooks: hooks, poll: "1s", canary: new(canary.Watch)}
 	if hooks {
 		w.poll = "40s"
 	}
@@ -151,7 +154,7 @@ func newWorld(t testing.TB, on string, hooks bool) *world {
 	default:
 		t.Fatalf("there is no stage %q", on)
 	}
-	w.proxy = newProxy(t, w.url())
+	w.proxy = newProxy(t, w.url(), w.canary)
 	w.clone = w.checkout(w.carol, w.repo())
 	w.policy = "  require: {approvals: 0}\n  retest: {command: '" + green + "', timeout: 1m}\n"
 	return w
