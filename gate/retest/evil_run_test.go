@@ -1,6 +1,7 @@
 package retest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -140,6 +141,36 @@ func TestAttack82And83And84EvilCommand(t *testing.T) {
 		}
 		if testing.Verbose() {
 			t.Log(text)
+		}
+	})
+}
+
+// Nothing of the bot's environment is in that of any process of a test, not even
+// of those that a test cannot look into.
+func TestAttack82NoEnvironmentIsHandedDown(t *testing.T) {
+	if os.Getuid() != 0 {
+		return // only root can look into the guard
+	}
+	eachRung(t, func(t *testing.T, r *Runner) {
+		n := number(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan Result)
+		go func() { ended <- r.Run(ctx, newRepo(t).job("sleep "+n)) }()
+		until(t, "the test runs", func() bool { return sleepers(t, n) == 1 })
+		looked := 0
+		for _, pid := range descendants() {
+			text, err := os.ReadFile(of(pid, "environ"))
+			if strings.Contains(string(text), canary) {
+				t.Errorf("process %d of the test has the bot's environment", pid)
+			}
+			if err == nil {
+				looked++
+			}
+		}
+		cancel()
+		<-ended
+		if looked < 2 {
+			t.Errorf("only %d processes could be looked into", looked)
 		}
 	})
 }
