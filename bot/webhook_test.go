@@ -55,7 +55,7 @@ func testBot(t *testing.T, logs Logs) (*Bot, *worker) {
 	cfg := config.Default()
 	cfg.Forges = []config.Forge{{Name: "work", Type: "gitea", WebhookSecretFile: file, Repos: []string{"acme/widgets"}}}
 	f := hookForge{}
-	b := New(&cfg, map[string]forge.Forge{"work": f}, nil, nil, logs, "replica-1", func() uint64 { return 4 }, 1, slog.New(slog.DiscardHandler))
+	b := New(&cfg, map[string]forge.Forge{"work": f}, nil, runner{}, logs, "replica-1", func() uint64 { return 4 }, 1, slog.New(slog.DiscardHandler))
 	repo := gate.Repo{Forge: "work", Owner: "acme", Name: "widgets"}
 	w := newWorker(b, cfg.Forges[0], f, repo)
 	b.workers[repo] = w
