@@ -204,6 +204,10 @@ func TestAttack66BlobBomb(t *testing.T) {
 	w.fetch("evil")
 	_, err = w.m.Build(t.Context(), Request{Base: tip, Head: more})
 	w.refused("build of many commits", err, "more than 1 commits")
+	w.m.size = handled
+	w.m.size.names = 20 // nine names of two letters, each with its slash, are more
+	_, err = w.m.Build(t.Context(), Request{Base: tip, Head: head})
+	w.refused("build of many names", err, "names of the files")
 	w.m.size = sizes{}
 	w.goesOn(root, f)
 }
