@@ -264,10 +264,17 @@ func TestAttack21RefStolenWithAnOldCommit(t *testing.T) {
 	if out, err := exec.Command("git", "init", "-q", "--bare", server).CombinedOutput(); err != nil {
 		t.Fatalf("git init: %v: %s", err, out)
 	}
+	stealWithAnOldCommit(t, catchup.Remote{URL: server})
+}
+
+// stealWithAnOldCommit lets a thief push over a lease that was renewed since the
+// thief looked.
+func stealWithAnOldCommit(t *testing.T, remote catchup.Remote) {
+	t.Helper()
 	var mirrors []*catchup.Mirror
 	var stores []Store
 	for _, name := range []string{"a", "b"} {
-		m, err := catchup.Open(t.Context(), filepath.Join(t.TempDir(), name), catchup.Remote{URL: server}, catchup.Person{Name: "mergegate", Email: "m@localhost"})
+		m, err := catchup.Open(t.Context(), filepath.Join(t.TempDir(), name), remote, catchup.Person{Name: "mergegate", Email: "m@localhost"})
 		if err != nil {
 			t.Fatal(err)
 		}
