@@ -381,6 +381,7 @@ func TestAttack105AnswersToCommentsAreLost(t *testing.T) {
 func TestAttack106WhatLandedIsNotWhatWasTested(t *testing.T) {
 	tell(t, func(r *rig) {
 		r.Settings(r.repo, []gate.Method{gate.Squash}, []string{"merge"}, false)
+		r.Checking(0) // this forge does not take its time after base moved
 		a, b := r.opened("a", "main"), r.opened("b", "main")
 		moved := false
 		r.on(func(c forgetest.Call, do func() error) error {
