@@ -207,7 +207,7 @@ func (w *world) judgeWords(log []forgetest.Entry) {
 		case e.Op == forgetest.OpRef && !e.Bot && e.Actor != w.sim.Bot().Login:
 			pushed[e.To.Short()] = true
 		case e.Op == forgetest.OpStatus && e.Bot && strings.HasPrefix(e.Text, "Landed as "):
-			if c := strings.TrimPrefix(e.Text, "Landed as "); !inBase[c] {
+			if c := strings.TrimPrefix(e.Text, "Landed as ")[:7]; !inBase[c] {
 				w.fail("told", "%s was told to have landed, and had not", c)
 			}
 		case e.Bot && e.Op != forgetest.OpStatus && strings.Contains(e.Text, "pushed after the request"):
@@ -300,6 +300,7 @@ func (w *world) judgeLeases(log []forgetest.Entry) {
 		tampered bool
 	}
 	leases := map[string]*lease{}
+	closed := map[int]bool{} // a lease in a closed issue is none
 	ttl, margin := w.cfg.Lease.TTL, w.cfg.Lease.TTL/4
 	ends := func(key string, e forgetest.Entry) {
 		l := leases[key]
@@ -320,7 +321,7 @@ func (w *world) judgeLeases(log []forgetest.Entry) {
 	for _, e := range log {
 		key := fmt.Sprint(e.ID)
 		switch {
-		case e.Op == forgetest.OpComment && e.Bot && strings.Contains(e.Text, leaseMark):
+		case e.Op == forgetest.OpComment && e.Bot && strings.Contains(e.Text, leaseMark) && !closed[e.PR]:
 			leases[key] = &lease{owner: e.Actor, changed: e.At}
 		case e.Op == forgetest.OpEditComment && leases[key] != nil:
 			if e.Bot && e.Actor != leases[key].owner {
@@ -339,6 +340,7 @@ func (w *world) judgeLeases(log []forgetest.Entry) {
 				leases[e.Ref] = &lease{owner: e.Actor, changed: e.At}
 			}
 		case e.Op == forgetest.OpCloseIssue || e.Op == forgetest.OpDeleteIssue:
+			closed[e.PR] = true
 			for key := range leases {
 				if !strings.HasPrefix(key, "refs/") {
 					delete(leases, key)
@@ -374,11 +376,11 @@ func (w *world) judgeEnd(log []forgetest.Entry) {
 		switch {
 		case requested && !strings.HasPrefix(text, "Waiting") && !strings.HasPrefix(text, "Frozen"):
 			w.fail("L1", "#%d is still asked for, and its status is %q (%s)", pr.Number, text, state)
-		case !requested && state == string(forge.StatusPending):
+		case !requested && state == string(forge.StatusPending) && !w.tampered(log, pr.Number) && w.faults[staleRead] == 0:
 			w.fail("status", "#%d has ended, and its status is still %q", pr.Number, text)
 		}
 		all, notes := w.notes(log, pr.Number)
-		if notes > 1 {
+		if notes > 1 && w.faults[staleRead] == 0 { // an old list does not show another replica's note
 			w.fail("note", "#%d has %d notes", pr.Number, notes)
 		}
 		if all == 0 && w.droppedByBot(log, pr.Number) {
@@ -414,6 +416,16 @@ func (w *world) notes(log []forgetest.Entry, n int) (all, inTime int) {
 		}
 	}
 	return all, inTime
+}
+
+// tampered says whether somebody edited or deleted what the bot had written on a PR:
+// its record of the request went with it.
+func (w *world) tampered(log []forgetest.Entry, n int) bool {
+	ours := map[int64]bool{}
+	return slices.ContainsFunc(log, func(e forgetest.Entry) bool {
+		ours[e.ID] = ours[e.ID] || e.Bot && e.Op == forgetest.OpComment
+		return e.PR == n && ours[e.ID] && !e.Bot && (e.Op == forgetest.OpEditComment || e.Op == forgetest.OpDeleteComment)
+	})
 }
 
 // droppedByBot says whether the last word about a PR's label is the bot taking it off.

@@ -130,15 +130,12 @@ func configure(dice *rand.Rand) *config.Config {
 	switch dice.IntN(3) {
 	case 0:
 		p.Retest.Checks = []string{"build"}
-		p.Retest.Timeout, p.Retest.StartTimeout = 20*time.Minute, 10*time.Minute
 	case 1:
 		p.Retest.Checks, p.Retest.Command = []string{"build"}, "make"
 	default:
 		p.Retest.Command = "make"
 	}
-	if p.Retest.Command != "" {
-		p.Retest.Timeout = 8 * time.Minute
-	}
+	p.Retest.Timeout, p.Retest.StartTimeout = 8*time.Minute, 5*time.Minute
 	if dice.IntN(3) == 0 {
 		cfg.Lease.Store = "ref"
 	}
@@ -178,7 +175,6 @@ func (w *world) heal() {
 	for _, n := range w.prs {
 		if w.sim.PullRequest(w.repo, n).Open {
 			w.sim.Comment(w.repo, n, w.maintain, "/merge unfreeze")
-			return
 		}
 	}
 }

@@ -105,6 +105,9 @@ func (w *worker) show(ctx context.Context, q *queue, p *pull, on gate.SHA, s for
 	if on == p.on && s.State == p.shown.State && state == p.state && time.Since(p.statAt) < statusEvery && state != gate.Waiting && !strings.HasPrefix(s.Text, "Frozen") {
 		return nil
 	}
+	if err := w.settleNow(ctx, q, true); err != nil {
+		return err
+	}
 	there, err := w.setStatus(ctx, p, on, s)
 	if err != nil || !there {
 		return err

@@ -21,7 +21,7 @@ const MaxStatus = 140
 // not renewed every minute would be wrong.
 func Status(l gate.Line, now time.Time) string {
 	switch {
-	case l.Frozen != "" && (l.State == gate.Queued || l.State == gate.Landing):
+	case l.Frozen != "" && (l.State == gate.Queued || l.State == gate.CatchingUp || l.State == gate.Landing):
 		return oneLine("Frozen: " + l.Frozen)
 	case l.State == gate.Waiting:
 		return waiting(l.Why)

@@ -48,6 +48,7 @@ func TestStatus(t *testing.T) {
 		{gate.Line{State: gate.Dropped}, "Dropped"},
 		{gate.Line{State: gate.Queued, Frozen: "CI is down"}, "Frozen: CI is down"},
 		{gate.Line{State: gate.Landing, Frozen: "CI is down"}, "Frozen: CI is down"},
+		{gate.Line{State: gate.CatchingUp, Frozen: "CI is down"}, "Frozen: CI is down"},
 		{gate.Line{State: gate.Waiting, Frozen: "CI is down", Why: []string{"1 more approval"}}, "Waiting: 1 more approval"},
 		{gate.Line{State: gate.Queued, Frozen: "a\nb\x1b[31m red \u202e"}, "Frozen: a b red \ufffd"},
 	}
