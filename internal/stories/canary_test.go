@@ -49,7 +49,9 @@ func (w *world) keepSecret(r *replica) {
 }
 
 // isSecret says whether a file of the operator's is one.
-func isSecret(name string) bool { return name == "token" || name == "secret" || name == "key.pem" }
+func isSecret(name string) bool {
+	return name == "token" || name == "secret" || name == "previous" || name == "key.pem"
+}
 
 // lookAtPages looks at the pages as a story ends.
 func (r *replica) lookAtPages() {
