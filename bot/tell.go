@@ -99,10 +99,10 @@ func (w *worker) status(l gate.Line) forge.Status {
 // until the last status is statusEvery old.
 func (w *worker) show(ctx context.Context, q *queue, p *pull, on gate.SHA, s forge.Status) error {
 	state := w.line(q, p.pr.Number).State
-	if s == p.shown && on == p.on {
+	if s == p.shown && on == p.on && !state.Final() { // the last word is always said: another replica may have spoken since
 		return nil
 	}
-	if on == p.on && s.State == p.shown.State && state == p.state && time.Since(p.statAt) < statusEvery && state != gate.Waiting && !strings.HasPrefix(s.Text, "Frozen") {
+	if !state.Final() && on == p.on && s.State == p.shown.State && state == p.state && time.Since(p.statAt) < statusEvery && state != gate.Waiting && !strings.HasPrefix(s.Text, "Frozen") {
 		return nil
 	}
 	if err := w.settleNow(ctx, q, true); err != nil {
