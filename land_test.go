@@ -96,8 +96,15 @@ func (d *depot) hook(name, script string) {
 
 // landing is one process under way.
 type landing struct {
-	cmd      *exec.Cmd
-	out, err bytes.Buffer
+	cmd  *exec.Cmd
+	out  bytes.Buffer
+	said string // the file with its stderr
+}
+
+// words is what the process has said so far.
+func (l *landing) words() string {
+	data, _ := os.ReadFile(l.said)
+	return string(data)
 }
 
 // start starts mergegate land for a branch.
@@ -110,7 +117,13 @@ func (d *depot) start(branch string, ttl time.Duration, more ...string) *landing
 	args := append([]string{"land", "--json", "--repo", "depot.git", "--branch", branch, "--onto", "main",
 		"--wait", "5m", "--ttl", ttl.String(), "--dir", "cache"}, more...)
 	l := &landing{cmd: exec.Command("mergegate", append(args, test...)...)}
-	l.cmd.Dir, l.cmd.Stdout, l.cmd.Stderr = d.dir, &l.out, &l.err
+	said, err := os.CreateTemp(d.dir, "stderr-")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer said.Close()
+	l.said = said.Name()
+	l.cmd.Dir, l.cmd.Stdout, l.cmd.Stderr = d.dir, &l.out, said
 	if err := l.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
@@ -126,10 +139,10 @@ func (d *depot) end(l *landing) (res land.Result) {
 		d.t.Fatal(err)
 	}
 	if err := json.Unmarshal(l.out.Bytes(), &res); err != nil {
-		d.t.Fatalf("%v: no JSON: %v\n%s\n%s", l.cmd.Args, err, l.out.String(), l.err.String())
+		d.t.Fatalf("%v: no JSON: %v\n%s\n%s", l.cmd.Args, err, l.out.String(), l.words())
 	}
 	if code := l.cmd.ProcessState.ExitCode(); res.Outcome == land.Failed || code != landExits(res.Outcome) {
-		d.t.Errorf("%s: exit %d, %+v\n%s", res.Branch, code, res, l.err.String())
+		d.t.Errorf("%s: exit %d, %+v\n%s", res.Branch, code, res, l.words())
 	}
 	return res
 }
@@ -272,9 +285,8 @@ func TestLandHolderKilled(t *testing.T) {
 	killed := d.start("first", 3*time.Second, "--", "sleep", "600")
 	d.leaseOf("first onto main")
 	second := d.start("second", 3*time.Second)
-	d.await("the second to wait", func() bool {
-		entries, _ := filepath.Glob(filepath.Join(d.dir, "cache", "*", "retest", "logs", "*"))
-		return len(entries) > 0 // the first one's test has begun
+	d.await("the first to test and the second to wait", func() bool {
+		return strings.Contains(killed.words(), "testing") && strings.Contains(second.words(), "waiting")
 	})
 	if err := killed.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -371,8 +383,27 @@ func TestLandReplyIsLost(t *testing.T) {
 	}
 }
 
-// TestLandMainMoves lets a person push to main, past the lease, while a branch
-// is tested: it is tested again on the new tip.
+// TestLandMainMovesDuringTheTest lets a person push to main, past the lease, while a
+// branch is tested. It lands on top of that push, tested once more, not over it.
+func TestLandMainMovesDuringTheTest(t *testing.T) {
+	d := newDepot(t)
+	d.branch("first", "slot-first", "1\n")
+	d.branch("person", "slot-person", "2\n")
+	first := d.start("first", time.Minute, "--", "sh", "-c", "./test.sh && sleep 2")
+	d.await("the test", func() bool { return strings.Contains(first.words(), "testing") })
+	d.git("-C", "depot.git", "update-ref", "refs/heads/main", "refs/heads/person")
+	person := d.git("-C", "depot.git", "rev-parse", "person")
+	res := d.end(first)
+	if res.Outcome != land.Landed || res.Attempts != 2 || string(res.Base) != person {
+		t.Errorf("%+v", res)
+	}
+	if got := d.git("-C", "depot.git", "log", "--first-parent", "--format=%s", "main"); got != "first\nperson\nroot" {
+		t.Errorf("main is %q", got)
+	}
+}
+
+// TestLandMainMoves lets a person push to main, past the lease, when a
+// branch is about to land: it is tested again on the new tip.
 func TestLandMainMoves(t *testing.T) {
 	d := newDepot(t)
 	d.branch("first", "slot-first", "same\n")
