@@ -48,10 +48,10 @@ func (p plant) wrapRunner(w *world, x bot.Runner) bot.Runner {
 	return p.runner(w, x)
 }
 
-// TestPlantedBugs puts each bug into the same worlds, and wants each found by a
+// TestAttack116PlantedBugs puts each bug into the same worlds, and wants each found by a
 // judge whose business it is. A simulation that finds no bugs has only shown that
 // it looks at nothing.
-func TestPlantedBugs(t *testing.T) {
+func TestAttack116PlantedBugs(t *testing.T) {
 	t.Setenv(secretEnv, "a secret of the simulated world")
 	var table strings.Builder
 	for _, p := range plants() {
