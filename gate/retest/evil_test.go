@@ -285,6 +285,9 @@ func waysToFiles() []way {
 		{"a directory open to all", anyFile, func(t target) error { return makes(t.Open) }},
 		{"/tmp of the machine", anyFile, func(t target) error { return has(filepath.Join(t.Open, "seen"), "by all") }},
 		{"/etc/shadow", anyFile, func(target) error { return has("/etc/shadow", ":") }},
+		{"settings of the machine", anyFile, func(target) error {
+			return first(has("/etc/fstab", ""), has("/etc/hostname", ""), has("/etc/machine-id", ""))
+		}},
 		{"root's home", anyFile, func(target) error { return list(filepath.Join("/", "root")) }},
 		{"host keys", anyFile, func(target) error { return anyOf(glob("/etc/ssh/*key"), func(p string) error { return has(p, "") }) }},
 		{"/usr, to write", anyFile, func(target) error { return makes("/usr") }},
