@@ -59,8 +59,9 @@ func (j *jobs) stop(match func(gate.Retest) bool) {
 	}
 }
 
-// outcomes answers every retest that was asked for. A verdict is handed out
-// once: gate has taken it in when the step is over.
+// outcomes answers every retest that was asked for. A pass stands until the retest
+// is stopped, because CI may keep the candidate waiting; any other verdict is handed
+// out once: gate has taken it in when the step is over.
 func (j *jobs) outcomes() []gate.Outcome {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -68,7 +69,7 @@ func (j *jobs) outcomes() []gate.Outcome {
 	for _, q := range slices.SortedFunc(maps.Keys(j.all), byNumber) {
 		it := j.all[q]
 		out = append(out, gate.Outcome{Of: q, Verdict: it.verdict})
-		if it.verdict.State != gate.Running {
+		if it.verdict.State != gate.Running && it.verdict.State != gate.Passed {
 			delete(j.all, q)
 		}
 	}

@@ -567,8 +567,11 @@ func (w *worker) ownPush(ctx context.Context, q *queue, p *pull) error {
 		}
 		return err
 	}
-	if w.mirror.FetchCommit(ctx, from) != nil {
-		return nil // gone from the forge: it cannot be compared, so it is not ours
+	if err := w.mirror.FetchCommit(ctx, from); err != nil {
+		if _, refused := errors.AsType[*catchup.RefusedError](err); refused || errors.Is(err, catchup.ErrMissing) {
+			return nil // gone from the forge: it cannot be compared, so it is not ours
+		}
+		return err
 	}
 	base, err := w.mirror.MergeBase(ctx, q.tip, p.pr.Head)
 	if err != nil {

@@ -275,6 +275,7 @@ func (w *worker) work(ctx context.Context, q *queue) error {
 	if err := w.provide(ctx, q); err != nil {
 		return fmt.Errorf("get the candidate in flight: %w", err)
 	}
+	w.jobs.stop(func(r gate.Retest) bool { return !w.flying(r.PR) })
 	done := w.jobs.outcomes()
 	q.ci, q.ciOf = nil, ""
 	for range maxSteps {

@@ -463,6 +463,17 @@ const mostCalls = 60
 const tooManyCalls = 20_000
 
 func (w *world) judgeCalls() {
+	passes := map[gate.SHA]int{}
+	for _, r := range w.runs {
+		if r.verdict == retest.Passed {
+			passes[r.commit]++
+		}
+	}
+	for c, n := range passes {
+		if n > 4*w.slots {
+			w.fail("waste", "%s passed %d retests", c.Short(), n)
+		}
+	}
 	if most := int(w.took.Minutes()) * w.slots * mostCalls; w.calls > most {
 		w.fail("calls", "%d calls in %v", w.calls, w.took.Round(time.Second))
 	}
