@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,12 +35,11 @@ func (r *rig) once(op string, after bool) {
 // crashOn crashes a replica at its nth call of an operation that matches: before
 // the effect, or after it.
 func (r *rig) crashOn(match func(forgetest.Call) bool, after bool) (crashed func() bool) {
-	done := false
+	var done atomic.Bool
 	r.on(func(c forgetest.Call, do func() error) error {
-		if done || !match(c) {
+		if !match(c) || done.Swap(true) {
 			return do()
 		}
-		done = true
 		var err error
 		if after {
 			err = do()
@@ -47,7 +47,7 @@ func (r *rig) crashOn(match func(forgetest.Call) bool, after bool) (crashed func
 		r.crash(c.Replica)
 		return errors.Join(err, errBroken)
 	})
-	return func() bool { return done }
+	return done.Load
 }
 
 func op(name string) func(forgetest.Call) bool {

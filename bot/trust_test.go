@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,16 +68,15 @@ func TestApprovalsAreForABase(t *testing.T) {
 		r.start("one")
 		r.says(n, "1 more approval", 2*time.Minute)
 		time.Sleep(2 * time.Second)
-		turned := false
+		var turned atomic.Bool
 		r.judged = func(retest.Job) {
-			if !turned {
-				turned = true
+			if !turned.Swap(true) {
 				r.must(r.Retarget(r.repo, n, r.ann, "release"))
 				r.must(r.Retarget(r.repo, n, r.ann, "main"))
 			}
 		}
 		r.must(r.Review(r.repo, n, r.bob, gate.Approved))
-		r.until("its retest runs", 2*time.Minute, func() bool { return turned })
+		r.until("its retest runs", 2*time.Minute, turned.Load)
 		time.Sleep(5 * time.Minute)
 		r.says(n, "1 more approval", time.Minute)
 		if r.merged(n)() {
