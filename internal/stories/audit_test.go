@@ -100,7 +100,7 @@ func TestAudit(t *testing.T) {
 			if tc.stage == "github" && tc.method != gate.FastForward {
 				return // the rule that forbids fast-forward there forbids pushing too
 			}
-			direct := w.pushMain("around", fmt.Sprintf("the gate (#%d)", first))
+			direct := w.pushMain(fmt.Sprintf("around (#%d)", first), "the gate")
 			w.forge(w.carol, direct, bot, first)
 			for _, c := range w.comments(first) {
 				if c.User.Login == w.bot.name {
@@ -118,7 +118,7 @@ func TestAudit(t *testing.T) {
 			if !moves[0].Proven || moves[0].PR != second || moves[0].Base != direct || !moves[2].Proven {
 				t.Errorf("the landings: %+v", moves)
 			}
-			if p := moves[1]; p.Proven || p.Commit != direct || p.Subject != "change around" || !strings.Contains(p.Author, w.carol.name) ||
+			if p := moves[1]; p.Proven || p.Commit != direct || p.Subject != fmt.Sprintf("change around (#%d)", first) || !strings.Contains(p.Author, w.carol.name) ||
 				!strings.Contains(p.Why, "went around the gate") {
 				t.Errorf("the push: %+v", p)
 			}
