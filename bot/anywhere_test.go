@@ -35,7 +35,7 @@ func mornings() []morning {
 			a, b := r.opened("a", "main"), r.opened("b", "main")
 			behind(r)
 			r.labelled(a)
-			time.Sleep(time.Second)
+			r.sleep(time.Second)
 			r.labelled(b)
 			return []int{a, b}
 		}, []bool{true, true}, []string{"Landed", "Landed"}},
@@ -57,7 +57,7 @@ func mornings() []morning {
 			_, err := r.PushBase(r.repo, r.own, "main", map[string]string{"a.txt": "x\n"})
 			r.must(err)
 			r.labelled(a)
-			time.Sleep(time.Second)
+			r.sleep(time.Second)
 			say(r, b, "/merge")
 			return []int{a, b}
 		}, []bool{false, true}, []string{"Conflict", "Landed"}},
@@ -150,7 +150,7 @@ func (r *rig) play(m morning, what mishap, n int) bool {
 	prs := m.begin(r)
 	r.start("one")
 	for range 6 {
-		time.Sleep(20 * time.Second)
+		r.sleep(20 * time.Second)
 		if strings.HasPrefix(string(what), "crash") && happened {
 			break
 		}
@@ -164,7 +164,7 @@ func (r *rig) play(m morning, what mishap, n int) bool {
 	if strings.HasPrefix(string(what), "crash") && happened {
 		r.start("one")
 	}
-	time.Sleep(30 * time.Minute)
+	r.sleep(30 * time.Minute)
 	r.Helper()
 	for i, pr := range prs {
 		if problem := r.wrong(pr, m.lands[i], m.words[i]); problem != "" {

@@ -100,7 +100,7 @@ func (r *rig) meddle(m morning, deed func(*rig, int), n int, crash bool) bool {
 	tested := map[gate.SHA]bool{}
 	prs := m.begin(r)
 	r.judged = func(j retest.Job) { tested[j.Tree] = true }
-	time.Sleep(5 * time.Second) // a push right after the request cannot be told from one before
+	r.sleep(5 * time.Second) // a push right after the request cannot be told from one before
 	calls, at := 0, ""
 	r.on(func(c forgetest.Call, do func() error) error {
 		calls++
@@ -118,7 +118,7 @@ func (r *rig) meddle(m morning, deed func(*rig, int), n int, crash bool) bool {
 	})
 	r.start("one")
 	for range 8 {
-		time.Sleep(20 * time.Second)
+		r.sleep(20 * time.Second)
 		if crash && at != "" {
 			break
 		}
@@ -129,7 +129,7 @@ func (r *rig) meddle(m morning, deed func(*rig, int), n int, crash bool) bool {
 	if crash && at != "" {
 		r.start("one")
 	}
-	time.Sleep(40 * time.Minute)
+	r.sleep(40 * time.Minute)
 	for _, pr := range prs {
 		if problem := r.unsettled(pr, tested); problem != "" {
 			r.Fatalf("at call %d (%s): #%d %s\n%s", n, at, pr, problem, r.tale())

@@ -79,6 +79,12 @@ func (r *rig) around(ctx context.Context, c forgetest.Call, do func() error) err
 	return on(c, do)
 }
 
+// sleep lets virtual time pass; then the story may look at what it noted.
+func (r *rig) sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // on sets what happens to calls from now on; nil for nothing.
 func (r *rig) on(f func(c forgetest.Call, do func() error) error) {
 	r.mu.Lock()
@@ -191,7 +197,7 @@ func (r *rig) labelled(n int) {
 // until waits, in virtual time.
 func (r *rig) until(what string, atMost time.Duration, ok func() bool) {
 	r.Helper()
-	for end := time.Now().Add(atMost); !ok(); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(atMost); !ok(); r.sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			r.Fatalf("never: %s\n%s", what, r.tale())
 		}
