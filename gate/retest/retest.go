@@ -76,6 +76,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -214,6 +215,9 @@ func (r *Runner) Run(ctx context.Context, job Job) Result {
 		return broken(ctx, err)
 	}
 	start := time.Now()
+	if err := r.folders(); err != nil {
+		return broken(ctx, err)
+	}
 	s, err := r.prepare(ctx, job)
 	if err != nil {
 		return broken(ctx, err)
@@ -228,6 +232,27 @@ func (r *Runner) Run(ctx context.Context, job Job) Result {
 	r.closeOutput(out)
 	res.Log, res.Tail, res.Checkout = out.id, cleanTail(out.bytes()), checkout
 	return res
+}
+
+// folders makes the runner's directories where they are missing: the data
+// directory may be deleted at any time.
+func (r *Runner) folders() error {
+	passable := fs.FileMode(0o700)
+	if r.pool.owner != 0 {
+		passable = 0o711 // see openUp
+	}
+	for _, f := range []struct {
+		path string
+		mode fs.FileMode
+	}{
+		{filepath.Dir(r.dir), 0o711}, {r.dir, passable}, {filepath.Join(r.dir, "logs"), 0o700},
+		{r.pool.parent, passable}, {r.pool.dir, passable}, {r.pool.bin.path, 0o700}, {r.root, 0o755},
+	} {
+		if err := os.Mkdir(f.path, f.mode); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("prepare the retest directory: %w", err)
+		}
+	}
+	return nil
 }
 
 // prepare takes a slot and checks the candidate out. A used slot that makes

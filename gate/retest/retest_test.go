@@ -242,3 +242,24 @@ func TestEnvironment(t *testing.T) {
 		}
 	})
 }
+
+// The data directory may be deleted at any time: the next run makes it anew.
+func TestDirectoryDeleted(t *testing.T) {
+	eachRung(t, func(t *testing.T, r *Runner) {
+		g := newRepo(t)
+		for _, command := range []string{"true", "cat hello", "false"} {
+			res := r.Run(t.Context(), g.job(command))
+			if want := map[bool]Verdict{true: Passed, false: Failed}[command != "false"]; res.Verdict != want {
+				t.Fatalf("%s: %s %q, want %s\n%s", command, res.Verdict, res.Why, want, res.Tail)
+			}
+			r.pool.wg.Wait()
+			if err := os.RemoveAll(r.dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.folders(); err != nil { // for Close
+			t.Fatal(err)
+		}
+		_ = os.WriteFile(r.pool.lock.Name(), nil, 0o600)
+	})
+}

@@ -12,7 +12,7 @@ import (
 	"mergegate/internal/giteatest"
 )
 
-// giteaStage is a repository on a real Gitea, which all stories share.
+// giteaStage is a repository on a real Gitea, which stories share.
 type giteaStage struct {
 	testing.TB
 	server   *giteatest.Server
@@ -22,9 +22,9 @@ type giteaStage struct {
 	name     string // owner/name
 }
 
-func newGitea(t testing.TB) (*giteaStage, people) {
+func newGitea(t testing.TB, server *giteatest.Server) (*giteaStage, people) {
 	t.Helper()
-	g := &giteaStage{TB: t, server: giteatest.Shared(t), accounts: map[string]giteatest.User{}}
+	g := &giteaStage{TB: t, server: server, accounts: map[string]giteatest.User{}}
 	account := func(name string) person {
 		u, err := g.server.CreateUser(t.Context(), g.server.Unique(name))
 		g.must(err)

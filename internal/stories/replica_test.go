@@ -21,6 +21,7 @@ type replica struct {
 	dir  string // its configuration and secrets
 	data string // data_dir
 	log  string // the file with all its output
+	argv []string
 	done chan struct{}
 }
 
@@ -28,9 +29,21 @@ type replica struct {
 // configuration, at the top level.
 func (w *world) start(extra ...string) *replica {
 	w.Helper()
+	r := w.install(extra...)
+	r.run()
+	if w.hooks {
+		w.hear(r)
+	}
+	return r
+}
+
+// install makes a replica that does not run yet.
+func (w *world) install(extra ...string) *replica {
+	w.Helper()
 	dir := w.TempDir()
 	listen := freePort(w.TB)
-	r := &replica{w: w, url: "http://" + listen, dir: dir, log: filepath.Join(dir, "log"), data: filepath.Join(dir, "data")}
+	r := &replica{w: w, url: "http://" + listen, dir: dir, log: filepath.Join(dir, "log"), data: filepath.Join(dir, "data"),
+		argv: []string{program, "serve", "--config", filepath.Join(dir, "config.yaml")}}
 	more := strings.Join(extra, "")
 	if !strings.Contains(more, "lease:") {
 		more += "lease: {ttl: 12s, renew: 3s, settle: 300ms}\n"
@@ -40,10 +53,7 @@ func (w *world) start(extra ...string) *replica {
 		listen, r.url, r.data, w.hire(dir, w.proxy.url), w.repo(), w.policy, w.poll, w.poll, more))
 	w.replicas = append(w.replicas, r)
 	w.keepSecret(r)
-	r.run()
-	if w.hooks {
-		w.hear(r)
-	}
+	w.Cleanup(r.kill)
 	return r
 }
 
@@ -55,21 +65,27 @@ func (r *replica) file(name, text string) {
 	r.w.must(os.Rename(path+".new", path))
 }
 
-// run starts the program: its arguments are the configuration's name, its
+// launch starts the program: its arguments are the configuration's name, its
 // environment is that of the tests, its output goes to the log.
-func (r *replica) run() {
+func (r *replica) launch() {
 	r.w.Helper()
 	out, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	r.w.must(err)
-	r.cmd = exec.Command(program, "serve", "--config", filepath.Join(r.dir, "config.yaml"))
+	r.cmd = exec.Command(r.argv[0], r.argv[1:]...)
 	r.cmd.Stdout, r.cmd.Stderr = out, out
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	r.w.must(r.cmd.Start())
 	out.Close()
-	r.done = make(chan struct{})
-	go func() { r.cmd.Wait(); close(r.done) }()
-	go r.w.canary.Follow(r.cmd.Process.Pid, r.done)
-	r.w.Cleanup(r.kill)
+	cmd, done := r.cmd, make(chan struct{})
+	r.done = done
+	go func() { cmd.Wait(); close(done) }()
+	go r.w.canary.Follow(cmd.Process.Pid, done)
+}
+
+// run starts the program and waits until it is ready.
+func (r *replica) run() {
+	r.w.Helper()
+	r.launch()
 	r.w.Cleanup(r.lookAtPages)
 	r.w.until("mergegate to be ready", func() bool {
 		select {
@@ -83,6 +99,9 @@ func (r *replica) run() {
 
 // kill is SIGKILL, to the program and all its children.
 func (r *replica) kill() {
+	if r.cmd == nil {
+		return
+	}
 	syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
 	<-r.done
 }

@@ -140,19 +140,23 @@ const green = `! grep -rq broken . && ! { test -e left && test -e right; }`
 
 func newWorld(t testing.TB, on string, hooks bool) *world {
 	t.Helper()
-	w := &world{TB: t, hooks: hooks, poll: "1s", canary: new(canary.Watch)}
-	if hooks {
-		w.poll = "40s"
-	}
 	switch on {
 	case "gitea":
-		w.stage, w.people = newGitea(t)
-	case "github":
-		w.stage, w.people = newHub(t, true)
-	case "token":
-		w.stage, w.people = newHub(t, false)
-	default:
-		t.Fatalf("there is no stage %q", on)
+		s, p := newGitea(t, giteatest.Shared(t))
+		return furnish(t, s, p, hooks)
+	case "github", "token":
+		s, p := newHub(t, on == "github")
+		return furnish(t, s, p, hooks)
+	}
+	t.Fatalf("there is no stage %q", on)
+	return nil
+}
+
+func furnish(t testing.TB, on stage, with people, hooks bool) *world {
+	t.Helper()
+	w := &world{TB: t, stage: on, people: with, hooks: hooks, poll: "1s", canary: new(canary.Watch)}
+	if hooks {
+		w.poll = "40s"
 	}
 	w.proxy = newProxy(t, w.url(), w.canary)
 	w.clone = w.checkout(w.carol, w.repo())

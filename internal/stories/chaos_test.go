@@ -1,0 +1,276 @@
+package stories
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mergegate/internal/giteatest"
+)
+
+// How much TestChaos does. What is here is done in CI; a long run is
+//
+//	go test ./internal/stories -run TestChaos -timeout 60m -args -kills 300 -drops 100
+var (
+	kills = flag.Int("kills", 30, "TestChaos: how often mergegate is killed around a write")
+	drops = flag.Int("drops", 10, "TestChaos: how many answers are lost after the effect")
+	seed  = flag.Uint64("seed", 1, "TestChaos: chooses what happens; when is up to the machine")
+)
+
+// The program is killed around its writes, stopped, cut off, left without a disk
+// and without its forge, on a real Gitea, two replicas in each repository, while
+// people go on asking. When it is over, git and the API must show that nothing was
+// lost, that nothing landed twice or untested, and that no trace is left.
+func TestChaos(t *testing.T) {
+	giteatest.Shared(t) // says what is missing, if it is
+	server, err := giteatest.Start(t.Context(), giteatest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	c := &chaos{server: server, hit: map[string]int{}}
+	repos := min(max(*kills/6, 2), 10)
+	t.Run("repositories", func(t *testing.T) {
+		for i := range repos {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				newArena(t, c, i, repos).play()
+			})
+		}
+		t.Run("forge", func(t *testing.T) {
+			t.Parallel()
+			for range 1 + *kills/60 {
+				time.Sleep(20 * time.Second) // not a wait for something: the time between two restarts
+				c.restart(t)
+			}
+		})
+	})
+	t.Logf("seed %d: %d requests, %d of them landed", *seed, c.requests, c.landed)
+	for _, what := range slices.Sorted(maps.Keys(c.hit)) {
+		t.Logf("%4d  %s", c.hit[what], what)
+	}
+}
+
+// chaos is what all repositories share.
+type chaos struct {
+	server *giteatest.Server
+	up     sync.RWMutex // for writing while Gitea is down; people wait that long
+
+	mu               sync.Mutex
+	hit              map[string]int // what happened, by fault and write
+	requests, landed int
+}
+
+func (c *chaos) count(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hit[what]++
+}
+
+// restart is a power cut of the forge.
+func (c *chaos) restart(t *testing.T) {
+	c.up.Lock()
+	defer c.up.Unlock()
+	if err := c.server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.count("Gitea killed and started again")
+}
+
+// arena is one repository with two replicas and the faults that are to come.
+type arena struct {
+	*world
+	chaos   *chaos
+	victims []*victim
+
+	mu    sync.Mutex
+	rand  *rand.Rand
+	left  map[fault]int
+	begun map[string]int // faults by write, so that each write gets its share
+}
+
+// ask is a request that somebody made, and what must become of it.
+type ask struct {
+	pr         int
+	file, ends string
+}
+
+func newArena(t *testing.T, c *chaos, i, of int) *arena {
+	c.up.RLock()
+	defer c.up.RUnlock()
+	s, p := newGitea(t, c.server)
+	a := &arena{
+		world: furnish(t, s, p, true), chaos: c, rand: rand.New(rand.NewPCG(*seed, uint64(i))),
+		begun: map[string]int{},
+	}
+	share := func(n int) int { return (n + of - 1 - i) / of }
+	others := share(*drops)
+	a.left = map[fault]int{
+		killBefore: share(*kills) / 2, killAfter: share(*kills) - share(*kills)/2, replyLost: share(*drops),
+		badBefore: others, badAfter: others, slow: others, late: 1 + share(*kills)/30, stopped: 1 + share(*kills)/30,
+		diskFull: 1, wiped: 1 + share(*kills)/30,
+	}
+	a.poll = "2s"
+	a.pushMain("shared", "one\n")
+	for range 2 {
+		a.proxy = newProxy(t, s.url(), a.canary)
+		v := &victim{replica: a.install(fmt.Sprintf("lease: {ttl: %s, renew: 3s, settle: 300ms}\n", chaosTTL))}
+		a.proxy.on(a.meddle(v))
+		a.victims = append(a.victims, v)
+	}
+	a.victims[0].onSmallDisk(t)
+	for _, v := range a.victims {
+		v.launch()
+		a.hear(v.replica)
+	}
+	return a
+}
+
+// play lets people ask until all faults have happened, then waits until every
+// request has come to its end, and judges.
+func (a *arena) play() {
+	var open, all []ask
+	deadline := time.Now().Add(patience)
+	for asks := 0; ; {
+		a.revive()
+		if a.faultsLeft() > 0 {
+			deadline = time.Now().Add(patience)
+			a.disturb()
+			for len(open) < 3 {
+				open = append(open, a.ask(asks))
+				asks++
+			}
+		} else if len(open) == 0 {
+			break
+		}
+		open = slices.DeleteFunc(open, func(r ask) bool {
+			ended := a.ended(r)
+			if ended {
+				all = append(all, r)
+				deadline = time.Now().Add(patience)
+			}
+			return ended
+		})
+		if time.Now().After(deadline) {
+			a.chaos.up.RLock()
+			for _, r := range open {
+				a.Errorf("#%d came to no end; labelled %v, it says:\n%s", r.pr, a.pr(r.pr).labelled(), a.sticky(r.pr))
+			}
+			a.chaos.up.RUnlock()
+			a.Fatal(a.logs())
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	a.judge(all)
+	if a.Failed() {
+		a.Log(a.logs())
+	}
+}
+
+// ask opens a pull request and labels it: mostly one that must land, at times one
+// that is red or conflicts.
+func (a *arena) ask(n int) ask {
+	a.chaos.up.RLock()
+	defer a.chaos.up.RUnlock()
+	name := fmt.Sprintf("feature%d", n)
+	r := ask{file: name, ends: "Landed as"}
+	switch n % 6 {
+	case 2:
+		r.ends = "Retest failed: exit 1"
+		r.pr = a.pull(name, map[string]string{name: "broken"})
+	case 4:
+		r.ends = "Conflict with main in 1 file"
+		r.pr = a.pull(name, map[string]string{"shared": "mine\n", name: "1"})
+		a.pushMain("shared", fmt.Sprintf("theirs %d\n", n))
+	default:
+		r.pr = a.pull(name, map[string]string{name: "1"})
+	}
+	a.label(a.bob, r.pr)
+	a.chaos.mu.Lock()
+	a.chaos.requests++
+	a.chaos.mu.Unlock()
+	return r
+}
+
+// ended says whether a request has come to the end that it must come to.
+func (a *arena) ended(r ask) bool {
+	a.chaos.up.RLock()
+	defer a.chaos.up.RUnlock()
+	pr, text := a.pr(r.pr), a.note(r.pr)
+	dropped := !pr.Merged && !pr.labelled() && strings.Contains(text, "sk again")
+	if lands := r.ends == "Landed as"; lands && dropped || !lands && pr.Merged {
+		a.Fatalf("#%d should end with %q; merged: %v, it says:\n%s\n%s", r.pr, r.ends, pr.Merged, text, a.logs())
+	}
+	if !strings.Contains(text, r.ends) || !pr.Merged && !dropped {
+		return false
+	}
+	if pr.Merged {
+		a.chaos.mu.Lock()
+		a.chaos.landed++
+		a.chaos.mu.Unlock()
+	}
+	return true
+}
+
+// note is the newest of mergegate's comments; while replicas die there may be two.
+func (a *arena) note(pr int) (text string) {
+	for _, c := range a.comments(pr) {
+		if c.User.Login == a.bot.name {
+			text = c.Body
+		}
+	}
+	return text
+}
+
+// pending are the pull requests whose heads carry a status that still promises
+// something.
+func (a *arena) pending(all []ask) (left []string) {
+	for _, r := range all {
+		head := a.pr(r.pr).Head.SHA
+		if s := a.status(head); strings.HasPrefix(s, "pending") {
+			left = append(left, fmt.Sprintf("#%d at %s: %s", r.pr, head, s))
+		}
+	}
+	return left
+}
+
+// judge looks at what is left, in git and through the API.
+func (a *arena) judge(all []ask) {
+	a.chaos.up.RLock()
+	defer a.chaos.up.RUnlock()
+	for deadline := time.Now().Add(patience); len(a.pending(all)) > 0; time.Sleep(time.Second) {
+		if time.Now().After(deadline) {
+			a.Errorf("statuses that did not say their last word:\n%s", strings.Join(a.pending(all), "\n"))
+			break
+		}
+	}
+	for _, v := range a.victims {
+		v.stop()
+	}
+	a.mainIsGreen()
+	for _, r := range all {
+		var commits []string
+		if out := a.in("log", "--format=%H", "origin/main", "--", r.file); out != "" {
+			commits = strings.Fields(out)
+		}
+		if want := map[bool]int{true: 1, false: 0}[r.ends == "Landed as"]; len(commits) != want {
+			a.Errorf("#%d is on main %d times, want %d: %v", r.pr, len(commits), want, commits)
+		}
+		a.sticky(r.pr) // which fails on a second comment
+	}
+	if left := a.leases(); len(left) != 0 {
+		a.Errorf("leases left: %v", left)
+	}
+	if issues := a.queueIssues(); len(issues) != 1 {
+		a.Errorf("queue issues: %v", issues)
+	}
+	if refs := a.in("ls-remote", "origin", "refs/heads/mergegate/*"); refs != "" {
+		a.Errorf("candidates left:\n%s", refs)
+	}
+}
