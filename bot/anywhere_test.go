@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,12 +130,14 @@ func TestAttack103MishapAtEveryCall(t *testing.T) {
 
 // play plays a morning with the mishap at call n, and says whether there was one.
 func (r *rig) play(m morning, what mishap, n int) bool {
-	calls, at, happened := 0, "", false
+	var calls atomic.Int64
+	var at atomic.Pointer[string] // the call that it happened to
 	r.on(func(c forgetest.Call, do func() error) error {
-		if calls++; calls != n+1 || c.Replica != "one" {
+		if calls.Add(1) != int64(n+1) || c.Replica != "one" {
 			return do()
 		}
-		at, happened = c.String(), true
+		call := c.String()
+		at.Store(&call)
 		var err error
 		if what != crashBefore && what != lostRequest {
 			err = do()
@@ -151,7 +154,7 @@ func (r *rig) play(m morning, what mishap, n int) bool {
 	r.start("one")
 	for range 6 {
 		r.sleep(20 * time.Second)
-		if strings.HasPrefix(string(what), "crash") && happened {
+		if strings.HasPrefix(string(what), "crash") && at.Load() != nil {
 			break
 		}
 		for _, pr := range prs {
@@ -161,17 +164,25 @@ func (r *rig) play(m morning, what mishap, n int) bool {
 	if what == crashWiped {
 		r.Wipe("one")
 	}
-	if strings.HasPrefix(string(what), "crash") && happened {
+	if strings.HasPrefix(string(what), "crash") && at.Load() != nil {
 		r.start("one")
 	}
 	r.sleep(30 * time.Minute)
 	r.Helper()
 	for i, pr := range prs {
 		if problem := r.wrong(pr, m.lands[i], m.words[i]); problem != "" {
-			r.Fatalf("%s at call %d (%s): #%d %s\n%s", what, n, at, pr, problem, r.tale())
+			r.Fatalf("%s at call %d (%s): #%d %s\n%s", what, n, callOf(&at), pr, problem, r.tale())
 		}
 	}
-	return happened
+	return at.Load() != nil
+}
+
+// callOf is the call that was noted, if any.
+func callOf(at *atomic.Pointer[string]) string {
+	if call := at.Load(); call != nil {
+		return *call
+	}
+	return "none"
 }
 
 // wrong says what is not as it must be at the end; "" when all is.

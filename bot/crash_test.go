@@ -333,9 +333,9 @@ func TestOthersPassWhoIsPutOff(t *testing.T) {
 // one runs, the forge is left alone between polls.
 func TestCallsAreFewWhileARetestRuns(t *testing.T) {
 	tell(t, func(r *rig) {
-		runs := 0
+		var runs atomic.Int32
 		r.runs = func(ctx context.Context) retest.Result {
-			if runs++; runs == 1 {
+			if runs.Add(1) == 1 {
 				return retest.Result{Verdict: retest.Broken, Why: "the runner was lost"}
 			}
 			select {
@@ -351,8 +351,8 @@ func TestCallsAreFewWhileARetestRuns(t *testing.T) {
 		time.Sleep(time.Minute)
 		before := r.Calls("one")
 		time.Sleep(8 * time.Minute)
-		if made := r.Calls("one") - before; runs != 2 || made > 8*60/15*3 {
-			t.Errorf("%d calls in eight minutes of a retest; runs %d", made, runs)
+		if made := r.Calls("one") - before; runs.Load() != 2 || made > 8*60/15*3 {
+			t.Errorf("%d calls in eight minutes of a retest; runs %d", made, runs.Load())
 		}
 		r.until("it lands", 5*time.Minute, r.merged(n))
 	})

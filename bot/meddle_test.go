@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,15 +101,21 @@ func (r *rig) meddle(m morning, deed func(*rig, int), n int, crash bool) bool {
 	r.must(r.PushCommit(r.repo, r.own, r.Tip(r.repo, "main"), "release"))
 	tested := map[gate.SHA]bool{}
 	prs := m.begin(r)
-	r.judged = func(j retest.Job) { tested[j.Tree] = true }
+	var mu sync.Mutex
+	r.judged = func(j retest.Job) {
+		mu.Lock()
+		defer mu.Unlock()
+		tested[j.Tree] = true
+	}
 	r.sleep(5 * time.Second) // a push right after the request cannot be told from one before
-	calls, at := 0, ""
+	var calls atomic.Int64
+	var at atomic.Pointer[string] // the call that it happened at
 	r.on(func(c forgetest.Call, do func() error) error {
-		calls++
-		if calls != n+1 {
+		if calls.Add(1) != int64(n+1) {
 			return do()
 		}
-		at = c.String()
+		call := c.String()
+		at.Store(&call)
 		deed(r, prs[0])
 		err := do()
 		if crash {
@@ -119,23 +127,23 @@ func (r *rig) meddle(m morning, deed func(*rig, int), n int, crash bool) bool {
 	r.start("one")
 	for range 8 {
 		r.sleep(20 * time.Second)
-		if crash && at != "" {
+		if crash && at.Load() != nil {
 			break
 		}
 		for _, pr := range prs {
 			r.wake(pr)
 		}
 	}
-	if crash && at != "" {
+	if crash && at.Load() != nil {
 		r.start("one")
 	}
 	r.sleep(40 * time.Minute)
 	for _, pr := range prs {
 		if problem := r.unsettled(pr, tested); problem != "" {
-			r.Fatalf("at call %d (%s): #%d %s\n%s", n, at, pr, problem, r.tale())
+			r.Fatalf("at call %d (%s): #%d %s\n%s", n, callOf(&at), pr, problem, r.tale())
 		}
 	}
-	return at != ""
+	return at.Load() != nil
 }
 
 // unsettled says what is wrong with a PR at the end of a day on which people did
