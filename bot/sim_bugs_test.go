@@ -196,10 +196,10 @@ func plants() []plant {
 		{name: "leases left behind", judges: []string{"L2"}, forge: change(func(w *world, b *buggy) { b.keepComments = true })},
 		{name: "a note with every word", judges: []string{"note"}, forge: change(func(w *world, b *buggy) {
 			b.instead = func(ctx context.Context, id int64, body string) (error, bool) {
-				for _, n := range w.prs {
-					for _, c := range w.sim.Comments(w.repo, n) {
+				for _, pr := range w.sim.PullRequests(w.repo) {
+					for _, c := range w.sim.Comments(w.repo, pr.Number) {
 						if c.ID == id && strings.Contains(body, templates.PRMarker) {
-							_, err := b.Forge.PostComment(ctx, w.repo, n, body)
+							_, err := b.Forge.PostComment(ctx, w.repo, pr.Number, body)
 							return err, true
 						}
 					}
