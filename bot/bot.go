@@ -4,6 +4,7 @@
 // Everything else is a detail of one of its lines:
 //
 //	observe.go   what the forge says, turned into gate's facts
+//	read.go      what people said and did on one PR
 //	act.go       gate's actions, turned into calls
 //	land.go      the landing: fresh reads, the merge call, base read back
 //	tell.go      commit status, sticky comment, queue issue
