@@ -126,11 +126,13 @@ func TestApprovalOfAnotherBase(t *testing.T) {
 		pr := w.propose(w.carol, "left", "release", "Add left")
 		w.approve(w.bob, pr)
 		w.retarget(w.alice, pr, "main")
+		turned := time.Now()
 		w.label(w.bob, pr)
 		w.says(pr, "1 more approval")
 		if w.pr(pr).Merged {
 			t.Fatal("an approval for release counted for main")
 		}
+		w.laterThan(turned)
 		w.approve(w.bob, pr)
 		w.landed(pr)
 	})

@@ -107,6 +107,13 @@ func (w *world) status(sha string) string {
 	return ""
 }
 
+// laterThan waits for a later second than that of a moment: the forges' times have
+// whole seconds, and what happened in the same second has no order.
+func (w *world) laterThan(moment time.Time) {
+	w.Helper()
+	w.until("the next second", func() bool { return time.Now().Unix() > moment.Unix() })
+}
+
 // until polls a condition. what completes the sentence "waiting for …".
 func (w *world) until(what string, ok func() bool) {
 	w.Helper()
