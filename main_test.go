@@ -19,7 +19,7 @@ func (w withGitea) Run() int { return giteatest.Main(w.m) }
 
 func TestMain(m *testing.M) {
 	retest.Child()
-	testscript.Main(withGitea{m}, map[string]func(){"mergegate": main})
+	testscript.Main(withGitea{m}, map[string]func(){"mergegate": main, "strangers": strangers})
 }
 
 // TestScripts runs the stories in testdata/script with the real command.
