@@ -49,9 +49,16 @@ import (
 // MaxReason is how many characters the reason of a freeze may have.
 const MaxReason = 200
 
-// maxComment is how long a comment is looked through. Nesting makes Markdown slow:
-// 64 KiB of it keep a CPU busy for seconds, 8 KiB for a moment.
-const maxComment = 8 << 10
+// maxComment is how long a comment is looked through, in bytes, and maxBrackets how
+// many [ may be in it. Markdown takes a time that grows with the square of both, and
+// of how deep it is nested: without limits a comment could keep a CPU busy for seconds.
+const (
+	maxComment  = 8 << 10
+	maxBrackets = 256
+)
+
+// nested matches a line that opens more than 16 quotes and lists.
+var nested = regexp.MustCompile(`(?m)^[ \t]*(?:(?:>|[-+*][ \t]|\d{1,9}[.)][ \t])[ \t]*){17}`)
 
 // Command is one command line.
 type Command struct {
@@ -86,6 +93,9 @@ func Parse(markdown string) []Command {
 		return nil // nearly every comment; not worth a parse
 	}
 	source := []byte(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(markdown))
+	if bytes.Count(source, []byte("[")) > maxBrackets || nested.Match(source) {
+		return nil
+	}
 	md := goldmark.New(goldmark.WithExtensions(extension.Table, extension.Strikethrough))
 
 	var commands []Command

@@ -184,3 +184,18 @@ func TestLongCommentsHaveNoCommands(t *testing.T) {
 		}
 	}
 }
+
+// Nobody writes like this but to keep the parser busy.
+func TestCrowdedCommentsHaveNoCommands(t *testing.T) {
+	for name, unit := range map[string]string{"quotes": ">", "spaced quotes": " > ", "points": "- ", "numbers": "1. ", "brackets": "["} {
+		most := map[string]int{"brackets": 256}[name]
+		if most == 0 {
+			most = 16
+		}
+		for n, want := range map[int]int{most: 1, most + 1: 0, 2000: 0} {
+			if got := chat.Parse("hello\n\n" + strings.Repeat(unit, n) + "a\n\n/merge\n"); len(got) != want {
+				t.Errorf("%d %s: %d commands, want %d", n, name, len(got), want)
+			}
+		}
+	}
+}
