@@ -1,6 +1,7 @@
 package git
 
 import (
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -96,6 +98,32 @@ func TestAttack61HostileConfiguration(t *testing.T) {
 	}
 	if _, err := os.Stat(mark); err == nil {
 		t.Error("a configuration file ran something")
+	}
+}
+
+// Nothing of the machine's own configuration is read. The program git is replaced by
+// one for which another file is /etc/gitconfig.
+func TestAttack61SystemConfiguration(t *testing.T) {
+	d, _ := history(t)
+	program, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	system := filepath.Join(dir, "gitconfig")
+	if err := errors.Join(
+		os.WriteFile(system, []byte("[core]\n\tsshCommand = evil\n"), 0o600),
+		os.WriteFile(filepath.Join(dir, "git"), []byte("#!/bin/sh\nGIT_CONFIG_SYSTEM='"+system+"' exec '"+program+"' \"$@\"\n"), 0o700),
+	); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("GIT_CONFIG_NOSYSTEM", "")
+	if out, err := exec.Command("git", "config", "--list").CombinedOutput(); err != nil || !strings.Contains(string(out), "core.sshcommand=evil") {
+		t.Fatalf("the file is not read by others either: %q, %v", out, err)
+	}
+	if out, err := d.Run(t.Context(), "", "config", "--list"); err != nil || strings.Contains(out, "evil") || !strings.Contains(out, "core.hookspath=/dev/null") {
+		t.Errorf("config = %q, %v", out, err)
 	}
 }
 
