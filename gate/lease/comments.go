@@ -132,6 +132,8 @@ func (s *comments) survey(ctx context.Context) ([]found, error) {
 	return leases, nil
 }
 
+func (s *comments) Look() { s.look = true }
+
 func (s *comments) Take(ctx context.Context, n Note) (*Held, error) {
 	if err := s.cfg.Validate(); err != nil {
 		return nil, err

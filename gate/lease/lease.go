@@ -161,4 +161,7 @@ type Store interface {
 	// The lease keeps itself alive until Release, also after ctx has ended.
 	// Nothing may be written to the forge before Held.Settled returned nil.
 	Take(ctx context.Context, note Note) (*Held, error)
+	// Look makes the next Take look before it asks, because somebody saw a lease.
+	// Without that, a Take after our own Release saves the look.
+	Look()
 }

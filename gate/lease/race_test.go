@@ -123,3 +123,18 @@ func TestOnlyOneHoldsThoughMessagesAreLost(t *testing.T) {
 		})
 	}
 }
+
+// Take after a clean Release saves the look, unless somebody saw a lease meanwhile.
+func TestLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := newHub()
+		_, a := hub.replica("a")
+		_, b := hub.replica("b")
+		release(t, take(t, b, Note{}))
+		defer release(t, take(t, a, Note{}))
+		b.Look()
+		if _, err := b.Take(t.Context(), Note{}); err == nil {
+			t.Error("took a queue that is held, without looking")
+		}
+	})
+}

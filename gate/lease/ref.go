@@ -91,6 +91,8 @@ func (s *refStore) busy() *BusyError {
 	return &BusyError{Holder: s.seen.rec.Holder, PR: s.seen.rec.PR, Until: s.end()}
 }
 
+func (s *refStore) Look() { s.look = true }
+
 func (s *refStore) Take(ctx context.Context, n Note) (*Held, error) {
 	if err := s.cfg.Validate(); err != nil {
 		return nil, err
