@@ -22,7 +22,7 @@ const companyFor = time.Hour
 func (w *worker) hold(ctx context.Context, q *queue) error {
 	if q.held != nil {
 		if q.held.Alive() == nil {
-			return w.proveFirst(ctx, q)
+			return w.enter(ctx, q)
 		}
 		w.lost(q)
 	}
@@ -35,6 +35,9 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 			return err
 		}
 		q.store, q.storeKey = store, w.keys[0]
+	}
+	if q.left {
+		q.store.Look()
 	}
 	data, err := json.Marshal(w.leased(q))
 	if err != nil {
@@ -49,12 +52,14 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 		return err
 	}
 	q.held, q.settled, q.flight, q.saved, q.taken, q.sweep, q.left = held, false, gate.Queue{}, nil, time.Now(), q.left, false
+	q.entered = false
 	var before leased
 	if data := held.Inherited(); data != nil {
 		if err := json.Unmarshal(data, &before); err != nil {
 			w.log.Warn("the work in flight of the lease before ours cannot be read; starting over", "err", err)
 			before = leased{}
 		}
+		q.before = append(q.before, before.Active...)
 		if q.flight = before.Queue; q.flight.Flight != nil {
 			w.log.Info("going on with the work of a lease that ran out", "base", q.base, "pr", q.flight.Flight.PR, "state", q.flight.Flight.State)
 		}
@@ -62,16 +67,27 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 	if q.inherited = q.flight; q.inherited.Flight != nil {
 		w.company = time.Now()
 	}
-	if err := w.proveFirst(ctx, q); err != nil {
+	return w.enter(ctx, q)
+}
+
+// enter reads what a fresh lease and the queue issue say of the work so far; nothing
+// goes on without that, for a freeze may be written there. Work that we inherited is
+// named in our lease alone: that is kept, and the reading tried again, while a lease
+// that inherited nothing is given back.
+func (w *worker) enter(ctx context.Context, q *queue) error {
+	if err := w.proveFirst(ctx, q); err != nil || q.entered {
 		return err
 	}
 	for _, p := range w.prs {
 		p.read = false // whoever held the lease before us may have written
 	}
-	if err := errors.Join(w.readIssue(ctx), w.readActive(ctx, before.Active)); err != nil {
-		w.release(ctx, q) // a freeze may be written there: nothing goes on without knowing
+	if err := errors.Join(w.readIssue(ctx), w.readActive(ctx, q.before)); err != nil {
+		if w.issue.number == 0 || len(q.before) == 0 && q.inherited.Flight == nil {
+			w.release(ctx, q)
+		}
 		return err
 	}
+	q.entered, q.before = true, nil
 	return nil
 }
 

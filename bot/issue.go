@@ -129,7 +129,7 @@ func (w *worker) readActive(ctx context.Context, prs []int) error {
 			continue
 		}
 		pr, err := w.forge.PullRequest(ctx, w.repo, n)
-		if errors.Is(err, forge.ErrNotFound) {
+		if w.gone(n, err) {
 			continue
 		}
 		if err != nil {

@@ -50,6 +50,8 @@ type pull struct {
 	on      gate.SHA // the commit it was shown on
 	missing gate.SHA // a commit that the forge says is gone
 	missed  int      // how often in a row
+	unsure  bool     // a status was sent and may have arrived, or may yet
+	posted  bool     // our comment was posted, and not seen in a list since
 	state   gate.State
 	statAt  time.Time
 	pushed  time.Time // when we last moved its branch
@@ -106,14 +108,15 @@ func (w *worker) look(ctx context.Context) error {
 		case open[n]:
 		case p.record.State.Active() || p.unsaved || w.flying(n): // its end is still to be told
 			pr, err := w.forge.PullRequest(ctx, w.repo, n)
-			if err != nil && !errors.Is(err, forge.ErrNotFound) {
+			gone := w.gone(n, err)
+			if err != nil && !gone {
 				return fmt.Errorf("read #%d: %w", n, err)
 			}
-			if err != nil && p.record.State.Final() {
+			if gone && p.record.State.Final() {
 				delete(w.prs, n) // there is nobody left to tell
 				continue
 			}
-			if err != nil {
+			if gone {
 				pr = p.pr
 				pr.Open = false
 			}
@@ -123,6 +126,17 @@ func (w *worker) look(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// gone says whether an answer means that a PR is not there any more. Said once it may
+// be trouble of another kind, and what is still to be told of the PR would be lost.
+func (w *worker) gone(pr int, err error) bool {
+	if !errors.Is(err, forge.ErrNotFound) {
+		delete(w.absent, pr)
+		return false
+	}
+	w.absent[pr]++
+	return w.absent[pr] >= believeGone
 }
 
 // buttons takes in what was pressed since the last round. A press names a commit;

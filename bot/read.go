@@ -157,8 +157,11 @@ func (w *worker) readComments(ctx context.Context, p *pull, comments []forge.Com
 	p.commands = nil
 	var old bool
 	p.sticky, p.copies, record, old = w.findNote(p.pr.Number, comments)
+	if p.sticky != 0 {
+		p.posted = false
+	}
 	if !newer { // what we decided and could not write yet is newer
-		p.record, p.unsaved = record, old
+		p.record, p.unsaved = record, old || p.unsure && record.State.Final()
 	}
 	for _, c := range comments {
 		if c.ID <= p.record.Command || c.By.ID == w.me.ID || !c.Updated.Equal(c.Created) {

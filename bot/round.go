@@ -49,6 +49,7 @@ type worker struct {
 	info   forge.Repository
 	infoAt time.Time
 	roles  map[int64]seenRole
+	absent map[int]int // how often in a row the forge said that a PR is not there
 	prs    map[int]*pull
 	queues map[string]*queue
 	issue  issue
@@ -77,6 +78,8 @@ type queue struct {
 	flight    gate.Queue
 	inherited gate.Queue // the flight as it was when the lease was taken
 	saved     []byte     // the flight as last saved in the lease
+	entered   bool       // what the lease and the queue issue say of the work so far was read
+	before    []int      // the PRs that leases before ours had something to say about, until they were read
 	saidBusy  time.Time
 	left      bool // there is a lease that is not ours
 	sweep     bool // there was one when ours was taken: proving ours removes it once it is stale
@@ -107,7 +110,7 @@ func newWorker(b *Bot, conf config.Forge, f forge.Forge, r gate.Repo) *worker {
 		b: b, conf: conf, forge: f, repo: r,
 		log:  b.log.With("forge", r.Forge, "repo", r.String()),
 		wake: make(chan struct{}, 1), acks: make(chan int64, 16), dirty: map[int]bool{},
-		roles: map[int64]seenRole{}, prs: map[int]*pull{}, queues: map[string]*queue{}, acked: map[int64]bool{}, broughtBy: map[gate.SHA]int{},
+		roles: map[int64]seenRole{}, absent: map[int]int{}, prs: map[int]*pull{}, queues: map[string]*queue{}, acked: map[int64]bool{}, broughtBy: map[gate.SHA]int{},
 	}
 	w.jobs = &jobs{done: w.poke, all: map[gate.Retest]*job{}}
 	return w

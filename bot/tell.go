@@ -140,10 +140,38 @@ func (w *worker) note(ctx context.Context, q *queue, p *pull) error {
 	if err := w.upsert(ctx, p, body); err != nil {
 		return fmt.Errorf("write to #%d: %w", n, err)
 	}
+	if r.State.Final() {
+		if err := w.alone(ctx, p); err != nil {
+			return err
+		}
+	}
 	p.unsaved = false
 	p.pressed = slices.DeleteFunc(p.pressed, func(c gate.Command) bool { return !c.At.After(r.Pressed) })
 	w.log.Info("request", "pr", n, "head", p.pr.Head.Short(), "state", r.State, "why", strings.Join(r.Why, "; "))
 	w.count(p)
+	return nil
+}
+
+// alone deletes what a doubled request to post our note left, for nobody reads the
+// comments of a PR again once it has ended.
+func (w *worker) alone(ctx context.Context, p *pull) error {
+	if !p.posted {
+		return nil
+	}
+	comments, _, err := w.forge.Comments(ctx, w.repo, p.pr.Number)
+	if err != nil {
+		return fmt.Errorf("look for a second note on #%d: %w", p.pr.Number, err)
+	}
+	id, copies, _, _ := w.findNote(p.pr.Number, comments)
+	for _, c := range append(copies, id) {
+		if c == 0 || c == p.sticky {
+			continue
+		}
+		if err := w.forge.DeleteComment(ctx, w.repo, c); err != nil {
+			return fmt.Errorf("delete the second note on #%d: %w", p.pr.Number, err)
+		}
+	}
+	p.posted = false
 	return nil
 }
 
@@ -175,6 +203,7 @@ func (w *worker) setStatus(ctx context.Context, p *pull, on gate.SHA, s forge.St
 	} else if p.missing == on {
 		p.missing = ""
 	}
+	p.unsure = err != nil && !errors.Is(err, forge.ErrNotFound)
 	if err != nil {
 		return false, fmt.Errorf("set the status of #%d: %w", p.pr.Number, err)
 	}
@@ -240,7 +269,7 @@ func (w *worker) upsert(ctx context.Context, p *pull, body string) error {
 		p.doubt = true // it may be there: look before posting again
 		return err
 	}
-	p.sticky = c.ID
+	p.sticky, p.posted = c.ID, true
 	if p.seen.Equal(p.pr.Updated) {
 		p.pr.Updated, p.seen, p.first = c.Updated, c.Updated, time.Now() // our own comment is no news
 	}
