@@ -250,14 +250,14 @@ func (w *world) judgeHolders(log []forgetest.Entry) {
 	}
 	type lease struct {
 		id            int64
-		owner         string
+		owner, base   string
 		made, changed time.Time
 	}
 	var leases []*lease
 	for _, e := range log {
 		switch {
 		case strings.Contains(e.Text, leaseMark) && e.Op == forgetest.OpComment:
-			leases = append(leases, &lease{e.ID, e.Actor, e.At, e.At})
+			leases = append(leases, &lease{e.ID, e.Actor, leasedBase(e.Text), e.At, e.At})
 			continue
 		case e.Op == forgetest.OpDeleteComment, e.Op == forgetest.OpEditComment:
 			i := slices.IndexFunc(leases, func(l *lease) bool { return l.id == e.ID })
@@ -278,17 +278,28 @@ func (w *world) judgeHolders(log []forgetest.Entry) {
 		if !e.Bot || !writes {
 			continue
 		}
+		holders := map[string]string{}
 		for _, l := range leases { // in the order of their ids
-			if e.At.Sub(l.changed) > w.cfg.Lease.TTL || e.At.Sub(l.made) < 5*time.Second {
+			if e.At.Sub(l.changed) > w.cfg.Lease.TTL || e.At.Sub(l.made) < 5*time.Second || holders[l.base] != "" {
 				continue
 			}
-			if l.owner != e.Actor {
-				w.fail("lease", "at %s %s did %q while %s held the queue", e.At.Format("15:04:05.000"), e.Actor, e.Op, l.owner)
-				return
-			}
-			break
+			holders[l.base] = l.owner
+		}
+		mine := slices.ContainsFunc(leases, func(l *lease) bool {
+			return l.owner == e.Actor && (holders[l.base] == "" || holders[l.base] == e.Actor)
+		})
+		if len(holders) > 0 && !mine { // a status names no base: any queue of its own will do
+			w.fail("lease", "at %s %s did %q while the queues were held by %v", e.At.Format("15:04:05.000"), e.Actor, e.Op, holders)
+			return
 		}
 	}
+}
+
+// leasedBase is the queue that a lease comment is for.
+func leasedBase(text string) string {
+	_, after, _ := strings.Cut(text, `"base":"`)
+	base, _, _ := strings.Cut(after, `"`)
+	return base
 }
 
 // judgeLeases: S5 and L2. Leases are comments or refs; both have an owner, the
@@ -379,7 +390,7 @@ func (w *world) judgeEnd(log []forgetest.Entry) {
 		switch {
 		case requested && !strings.HasPrefix(text, "Waiting") && !strings.HasPrefix(text, "Frozen"):
 			w.fail("L1", "#%d is still asked for, and its status is %q (%s)", pr.Number, text, state)
-		case !requested && state == string(forge.StatusPending) && !w.tampered(log, pr.Number) && w.faults[staleRead] == 0:
+		case !requested && state == string(forge.StatusPending) && !w.tampered(log, pr.Number) && !w.robbed(log) && w.faults[staleRead] == 0:
 			w.fail("status", "#%d has ended, and its status is still %q", pr.Number, text)
 		}
 		all, notes := w.notes(log, pr.Number)
@@ -419,6 +430,17 @@ func (w *world) notes(log []forgetest.Entry, n int) (all, inTime int) {
 		}
 	}
 	return all, inTime
+}
+
+// robbed says whether somebody laid hands on a lease or the queue issue of a world where
+// replicas die: what the dead one was about was noted there alone.
+func (w *world) robbed(log []forgetest.Entry) bool {
+	leases := map[int64]bool{}
+	return w.faults[crashBefore]+w.faults[crashAfter] > 0 && slices.ContainsFunc(log, func(e forgetest.Entry) bool {
+		leases[e.ID] = leases[e.ID] || e.Bot && e.Op == forgetest.OpComment && strings.Contains(e.Text, leaseMark)
+		touched := leases[e.ID] && (e.Op == forgetest.OpEditComment || e.Op == forgetest.OpDeleteComment)
+		return !e.Bot && (touched || e.Op == forgetest.OpCloseIssue || e.Op == forgetest.OpDeleteIssue)
+	})
 }
 
 // tampered says whether somebody edited or deleted what the bot had written on a PR:
