@@ -184,15 +184,21 @@ func (a *arena) disturb() {
 	if a.left[diskFull] > 0 && !v.small {
 		a.left[diskFull] = 0
 	}
-	if a.left[diskFull] > 0 && a.rand.Float64() < 0.1 && !v.busy.Load() && v.fill() {
+	if a.left[diskFull] > 0 && a.rand.Float64() < 0.1 && v.serves() && v.fill() {
 		a.left[diskFull]--
 		a.chaos.count(string(diskFull))
 	}
-	if a.left[wiped] > 0 && a.rand.Float64() < 0.1 {
+	if a.left[wiped] > 0 && a.rand.Float64() < 0.1 && a.victims[1].serves() {
 		os.RemoveAll(a.victims[1].data) // what is being written meanwhile may stay
 		a.left[wiped]--
 		a.chaos.count(string(wiped))
 	}
+}
+
+// serves says whether a replica is past its start: one that finds no disk there ends
+// with a message, as it should.
+func (v *victim) serves() bool {
+	return !v.busy.Load() && v.died.Load() == 0 && v.page("/readyz") != ""
 }
 
 // fill leaves no room on the victim's small disk for a while.
