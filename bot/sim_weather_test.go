@@ -49,6 +49,14 @@ const (
 	clockOff    fault = "clock off by an hour"
 )
 
+// faults is all of them.
+var faults = []fault{
+	lostRequest, lostReply, late, reordered, doubled, slow, broken5xx, broken5xxIn, status401,
+	status403, status404, status405, status409, status422, status429, partialPage, staleRead,
+	crashBefore, crashAfter, paused, down, expired, hidden, limited, rival, hookLost,
+	hookTwice, hookLate, hookForged, hangs, noVerdict, clockOff,
+}
+
 // perCall are the faults that strike single calls, with the highest probability
 // that a seed may draw for each.
 var perCall = []struct {
