@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -62,7 +61,7 @@ func boot(ctx context.Context, prog program, o Options) (*Server, error) {
 		}
 		s.Dir, s.temp = dir, true
 	}
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, fmt.Errorf("start Gitea: %w", err)
 	}
@@ -82,15 +81,6 @@ func boot(ctx context.Context, prog program, o Options) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func (s *Server) path(name string) string { return filepath.Join(s.Dir, name) }

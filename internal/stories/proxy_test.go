@@ -108,14 +108,6 @@ func listen(t testing.TB) net.Listener {
 	return l
 }
 
-// freePort is an address nobody listens on.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l := listen(t)
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // recorder keeps an answer that the story does not pass on.
 type recorder struct {
 	header http.Header

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"mergegate/internal/giteatest"
 )
 
 // replica is one running mergegate.
@@ -41,7 +43,9 @@ func (w *world) start(extra ...string) *replica {
 func (w *world) install(extra ...string) *replica {
 	w.Helper()
 	dir := w.TempDir()
-	listen := freePort(w.TB)
+	port, err := giteatest.FreePort()
+	w.must(err)
+	listen := fmt.Sprintf("127.0.0.1:%d", port)
 	r := &replica{w: w, url: "http://" + listen, dir: dir, log: filepath.Join(dir, "log"), data: filepath.Join(dir, "data"),
 		argv: []string{program, "serve", "--config", filepath.Join(dir, "config.yaml")}}
 	more := strings.Join(extra, "")
