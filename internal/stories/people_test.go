@@ -331,8 +331,7 @@ func TestNoCommand(t *testing.T) {
 		w.comment(w.bob, pr, "> /merge\n\nno")
 		w.comment(w.bob, pr, "```\n/merge\n```\n")
 		edited := w.comment(w.bob, pr, "nothing yet")
-		second := time.Now().Unix() + 1 // forges count whole seconds: an edit in the same one does not show
-		w.until("the next second", func() bool { return time.Now().Unix() > second })
+		w.laterThan(time.Now()) // an edit in the same second does not show
 		w.edit(w.bob, edited, "/merge")
 		// A real command on another PR shows that the comments were seen by then.
 		other := w.pull("right", map[string]string{"right": "1"})

@@ -3,6 +3,8 @@ package stories
 import (
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -48,6 +50,7 @@ func TestConflictIsDroppedWithItsFiles(t *testing.T) {
 		w.in("switch", "-q", "-C", "mine", "origin/main")
 		w.commit(map[string]string{"shared.txt": "one\nboth\nthree\n"})
 		w.in("push", "-q", "--force", "origin", "mine")
+		w.until("the push to be noted", func() bool { return w.pushed(pr) }) // else it may count as later than the label
 		w.label(w.bob, pr)
 		w.landed(pr)
 	})
@@ -90,13 +93,18 @@ func TestTimeoutIsDropped(t *testing.T) {
 // A red CI check and one that never starts are both named.
 func TestChecks(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		w.policy = "  require: {approvals: 0}\n  retest: {checks: ['ci/*', never], start_timeout: 4s}\n"
-		w.start()
+		w.policy = "  require: {approvals: 0}\n  retest: {checks: ['ci/*', never], start_timeout: 5m}\n"
+		bot := w.start()
 		red := w.pull("red", map[string]string{"red": "1"})
 		w.label(w.bob, red)
 		w.until("the test to begin", func() bool { return w.state(red) == "testing" })
 		w.ci(w.pr(red).Head.SHA, "ci/unit", "failure")
 		w.dropped(red, `Retest failed: the CI check "ci/unit" failed`)
+		bot.stop()
+		config, err := os.ReadFile(filepath.Join(bot.dir, "config.yaml"))
+		w.must(err)
+		bot.file("config.yaml", strings.Replace(string(config), "start_timeout: 5m", "start_timeout: 4s", 1))
+		bot.run()
 		silent := w.pull("silent", map[string]string{"silent": "1"})
 		w.ci(w.pr(silent).Head.SHA, "ci/unit", "success")
 		w.label(w.bob, silent)

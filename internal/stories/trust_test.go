@@ -63,7 +63,7 @@ func TestAttack34EditedComment(t *testing.T) {
 		w.start()
 		pr := w.pull("left", map[string]string{"left": "1"})
 		id := w.comment(w.bob, pr, "looks fine to me")
-		time.Sleep(1100 * time.Millisecond) // forges tell whole seconds: an edit within the first is not to be seen
+		w.laterThan(time.Now()) // an edit in the same second does not show
 		w.edit(w.alice, id, "/merge")
 		other := w.pull("next", map[string]string{"next": "1"})
 		w.label(w.bob, other)
