@@ -17,8 +17,8 @@ func TestAttack67PoisonedPRIsToldAndTheNextLands(t *testing.T) {
 		author := "author E <e@example.test> 1700000000 +0000\n"
 		evil := w.store("commit", "tree "+w.in("rev-parse", "evil^{tree}")+"\nparent "+w.in("rev-parse", "origin/main")+"\n"+
 			author+author+"committer E <e@example.test> 1700000000 +0000\n\nevil\n")
-		w.in("push", "-q", "--force", "origin", evil+":refs/heads/evil")
-		poisoned := w.propose(w.carol, "evil", "main", "Evil")
+		w.in("push", "-q", "origin", evil+":refs/heads/poisoned")
+		poisoned := w.propose(w.carol, "poisoned", "main", "Evil")
 		w.label(w.bob, poisoned)
 		w.dropped(poisoned, "check refuses its objects")
 		good := w.pull("left", map[string]string{"left": "1"})
