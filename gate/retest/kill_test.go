@@ -67,9 +67,9 @@ func killSleepers(t *testing.T, seconds string) {
 // until polls until the condition holds.
 func until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("still not after 30 s: %s", what)
+			t.Fatalf("still not after a minute: %s", what)
 		}
 	}
 }
@@ -85,7 +85,7 @@ func TestAttack75And76TimeoutKillsEverything(t *testing.T) {
 		job.Timeout = 500 * time.Millisecond
 		start := time.Now()
 		res := r.Run(t.Context(), job)
-		if took := time.Since(start) - res.Checkout; took > job.Timeout+20*time.Second {
+		if took := time.Since(start) - res.Checkout; took > job.Timeout+time.Minute {
 			t.Errorf("returned only after %s", took)
 		}
 		if res.Verdict != TimedOut || res.Why != "timed out after 500ms" {
@@ -127,7 +127,7 @@ func TestCancel(t *testing.T) {
 			if res.Verdict != Broken || res.Why != "cancelled" {
 				t.Errorf("%s %q", res.Verdict, res.Why)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("Run goes on after its context ended")
 		}
 		if left := sleepers(t, n); left > 0 {
