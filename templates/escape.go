@@ -78,8 +78,9 @@ func Fence(s string) string {
 }
 
 // ansi matches terminal control sequences (ECMA-48): CSI, strings such as OSC up
-// to their end, and two-character escapes.
-var ansi = regexp.MustCompile(`(?s)(?:\x1b\[|\x{9b})[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]`)
+// to their end, and two-character escapes. No string goes beyond the next escape: a
+// text of nothing but beginnings would be looked through again from each of them.
+var ansi = regexp.MustCompile(`(?:\x1b\[|\x{9b})[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]`)
 
 // Clean makes s safe to show as text anywhere: valid UTF-8, line breaks as \n,
 // terminal sequences taken out, and characters that control the terminal, the

@@ -155,3 +155,12 @@ func FuzzFence(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) { checkFence(t, s) })
 }
+
+// 8 KiB of beginnings took 21 s on a busy machine; the time grew with the square.
+func TestCleanOfStringsThatNeverEnd(t *testing.T) {
+	for _, begin := range []string{"\x1b]", "\x1bP", "\x1b["} {
+		if got := templates.Clean(strings.Repeat(begin, 1<<17) + "end\x1b]0;title\x07."); !strings.HasSuffix(got, "nd.") {
+			t.Errorf("%q: %d bytes, ends with %q", begin, len(got), got[max(0, len(got)-20):])
+		}
+	}
+}
