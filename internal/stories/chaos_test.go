@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -190,7 +191,7 @@ func (a *arena) ask(n int) ask {
 	case 4:
 		r.ends = "Conflict with main in 1 file"
 		r.pr = a.pull(name, map[string]string{"shared": "mine\n", name: "1"})
-		a.pushMain("shared", fmt.Sprintf("theirs %d\n", n))
+		a.overtake("shared", fmt.Sprintf("theirs %d\n", n))
 	default:
 		r.pr = a.pull(name, map[string]string{name: "1"})
 	}
@@ -199,6 +200,23 @@ func (a *arena) ask(n int) ask {
 	a.chaos.requests++
 	a.chaos.mu.Unlock()
 	return r
+}
+
+// overtake puts a commit on main, as alice would: when mergegate was quicker, she
+// tries again.
+func (a *arena) overtake(file, text string) {
+	for deadline := time.Now().Add(patience); ; {
+		a.in("fetch", "-q", "origin")
+		a.in("switch", "-q", "-C", "direct", "origin/main")
+		a.commit(map[string]string{file: text})
+		out, err := exec.Command("git", "-C", a.clone, "push", "-q", a.cloneURL(a.alice, a.repo()), "HEAD:main").CombinedOutput()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			a.Fatalf("push to main: %v\n%s", err, out)
+		}
+	}
 }
 
 // ended says whether a request has come to the end that it must come to.
