@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -101,6 +102,7 @@ func (s *story) missing() (out []string) {
 // hunt plays the seeds from 1 on two bubbles at a time, until look says to stop.
 // look is called for one story at a time.
 func hunt(t *testing.T, seeds int, bug plant, look func(story) bool) {
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // worlds are small and short
 	var mu sync.Mutex
 	next, on := uint64(0), true
 	t.Run("worlds", func(t *testing.T) {
