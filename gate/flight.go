@@ -44,10 +44,6 @@ func (s *step) fly() {
 	e := s.entry(s.flight.PR)
 	for {
 		before := *s.flight
-		if !before.Asked && e.Record.Request.Base == "" {
-			s.forgotten(e)
-			return
-		}
 		if s.frozen != nil && !before.Asked && (before.State != Testing || before.Base != s.in.Tip) {
 			return // a verdict is still taken in, nothing else
 		}
@@ -69,14 +65,6 @@ func (s *step) fly() {
 			return
 		}
 	}
-}
-
-// forgotten ends a flight whose record is gone: somebody deleted our note while base
-// had to say what became of the landing. It did not land, and who wants that it does
-// is found out afresh.
-func (s *step) forgotten(e *entry) {
-	e.Record.State, e.Record.Since, e.touched = "", time.Time{}, true
-	s.end()
 }
 
 // end takes the flight down, and with it a retest nobody waits for.
