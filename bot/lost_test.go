@@ -92,7 +92,8 @@ func TestDoubledNoteIsFoundAtTheEnd(t *testing.T) {
 }
 
 // A replica dies before its landing reaches the forge, somebody deletes the note, and
-// base moves: who takes over knows of no request, and finds the label.
+// base moves. The next one dies too, when it has written all it knows: that the PR is
+// being worked on. The third says that its notes are gone, and the queue goes on.
 func TestNoteDeletedBeforeTheLanding(t *testing.T) {
 	tell(t, func(r *rig) {
 		n := r.opened("a", "main")
@@ -103,10 +104,16 @@ func TestNoteDeletedBeforeTheLanding(t *testing.T) {
 		r.must(r.DeleteComment(r.repo, r.notes(n)[0].ID, r.ann))
 		_, err := r.PushBase(r.repo, r.own, "main", map[string]string{"other.txt": "x\n"})
 		r.must(err)
+		crashed = r.crashOn(func(c forgetest.Call) bool { return c.Op == "PostComment" && c.PR == n }, true)
 		r.start("two")
-		r.until("it lands", 20*time.Minute, r.merged(n))
-		r.says(n, "Landed", time.Minute)
+		r.until("the second dies", 20*time.Minute, crashed)
+		r.start("three")
+		r.says(n, "my notes on this request are gone", 20*time.Minute)
 		r.ended(n)
+		_, err = r.Comment(r.repo, n, r.bob, "/merge")
+		r.must(err)
+		r.wake(n)
+		r.until("it lands", 20*time.Minute, r.merged(n))
 	})
 }
 

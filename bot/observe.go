@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,7 +107,7 @@ func (w *worker) look(ctx context.Context) error {
 		n := p.pr.Number
 		switch {
 		case open[n]:
-		case p.record.State.Active() || p.unsaved || w.flying(n): // its end is still to be told
+		case p.record.State.Active() || p.unsaved || len(p.copies) > 0 || w.flying(n): // its end is still to be told
 			pr, err := w.forge.PullRequest(ctx, w.repo, n)
 			gone := w.gone(n, err)
 			if err != nil && !gone {
@@ -176,13 +177,17 @@ func (w *worker) flying(n int) bool {
 	return false
 }
 
+// asksFor is the base that the request is for. A record that was begun anew because
+// somebody deleted our note names none; its end is told where the PR points.
+func (p *pull) asksFor() string { return cmp.Or(p.record.Request.Base, p.pr.Base) }
+
 // bases are the branches that have a PR to look at, or a queue in progress.
 func (w *worker) bases() []string {
 	var out []string
 	for _, p := range w.prs {
 		out = append(out, p.pr.Base)
 		if p.record.State.Active() {
-			out = append(out, p.record.Request.Base)
+			out = append(out, p.asksFor())
 		}
 	}
 	for b, q := range w.queues {
@@ -213,8 +218,8 @@ func (w *worker) mine(q *queue) []*pull {
 	var out []*pull
 	for _, p := range w.known() {
 		active := p.record.State.Active() || q.flight.Flight != nil && q.flight.Flight.PR == p.pr.Number
-		elsewhere := p.record.State.Active() && p.record.Request.Base != q.base
-		here := p.pr.Base == q.base && !elsewhere || (active || p.unsaved) && p.record.Request.Base == q.base
+		elsewhere := p.record.State.Active() && p.asksFor() != q.base
+		here := p.pr.Base == q.base && !elsewhere || (active || p.unsaved) && p.asksFor() == q.base
 		if p.poison == "" && here && (active || p.unsaved || len(p.copies) > 0 || p.pr.Has(q.policy.Trigger.Label) || len(p.commands)+len(p.pressed) > 0 || w.approvalAsks(q, p)) {
 			out = append(out, p)
 		}

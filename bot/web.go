@@ -100,7 +100,7 @@ func (w *worker) page(q *queue, row templates.Row, r gate.Record) templates.PRPa
 
 // history keeps the last requests that ended, for the pages.
 func (w *worker) history(p *pull) {
-	q := w.queue(p.record.Request.Base)
+	q := w.queue(p.asksFor())
 	page := w.page(q, templates.Row{Line: w.line(q, p.pr.Number), Href: w.prURL(p.pr.Number)}, p.record)
 	q.ended = slices.Insert(q.ended, 0, page.Row)[:min(len(q.ended)+1, 20)]
 	q.pages = slices.Insert(q.pages, 0, page)[:min(len(q.pages)+1, 20)]
