@@ -113,3 +113,24 @@ func TestUnknownOutcomes(t *testing.T) {
 		}
 	}
 }
+
+// TestOldFlightNewHead: a lease that was saved before the author pushed names a
+// candidate made of the old head. It is not pushed over the new one.
+func TestOldFlightNewHead(t *testing.T) {
+	w := newWorld(t)
+	for event := range strings.SplitSeq("open 1 a m0|main m1|approve 1 bob|label 1 bob|until push", "|") {
+		w.happen(event)
+	}
+	w.queue.Flight.Head, w.queue.Flight.Candidate, w.queue.Flight.Ours = "old", "old+m1", nil
+	w.done = nil
+	w.step()
+	for _, a := range w.pending {
+		if push, ok := a.(gate.Push); ok && push.To == "old+m1" {
+			t.Errorf("asked for %s", describe(a))
+		}
+	}
+	w.run()
+	if !strings.Contains(w.end(), "#1 landed") {
+		t.Errorf("it did not land:\n%s", w.end())
+	}
+}

@@ -62,12 +62,8 @@ func (s *step) board() {
 		r := &e.Record
 		switch {
 		case e.Busy:
-		case s.outrun(e):
-			s.end()
-			if r.State.flying() {
-				r.State = Queued
-			}
 		case s.flight != nil && s.flight.PR == e.PR.Number:
+			s.turnTo(e.PR.Head)
 			if s.flight.State == Landing && s.flight.Tries > 0 && e.PR.Merged {
 				s.flight.Asked = true // a landing that was given up came through after all
 			}
@@ -82,12 +78,19 @@ func (s *step) board() {
 	}
 }
 
-// outrun says whether the flight is about a head of this PR that is not there any more:
-// a lease that was saved before the author pushed, and the new head was asked for.
-// What was made of the old one must not be pushed over the new one.
-func (s *step) outrun(e *entry) bool {
+// turnTo begins the flight anew when it is about a head that is not there any more: a
+// lease that was saved before the author pushed, and the new head was asked for. What
+// was made of the old one must not be pushed over the new one. What we pushed stays
+// known as ours.
+func (s *step) turnTo(head SHA) {
 	f := s.flight
-	return f != nil && f.PR == e.PR.Number && !f.Asked && e.PR.Head != f.Head && e.PR.Head != f.Candidate && !slices.Contains(f.Ours, e.PR.Head)
+	if f.Asked || head == f.Head || head == f.Candidate || slices.Contains(f.Ours, head) {
+		return
+	}
+	if f.State == Testing {
+		s.do(Stop{f.PR, f.Candidate})
+	}
+	f.State, f.Head, f.Candidate, f.Tree, f.Published = CatchingUp, head, "", "", false
 }
 
 // salvage rebuilds a flight that was lost together with the lease when its
