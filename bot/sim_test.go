@@ -61,8 +61,8 @@ func TestSimulation(t *testing.T) {
 		return bad < 1000
 	})
 	real := time.Since(begun)
-	t.Logf("%d seeds in %v (%.0f a second), %d bad; %.0f virtual hours, %d calls, %d landings",
-		*seedsFlag, real.Round(time.Second), float64(*seedsFlag)/real.Seconds(), bad, total.took.Hours(), total.calls, total.landed)
+	t.Logf("%d seeds in %v (%.0f a second), %d bad; %.0f virtual hours, %d calls, %d landings, traces %x",
+		*seedsFlag, real.Round(time.Second), float64(*seedsFlag)/real.Seconds(), bad, total.took.Hours(), total.calls, total.landed, total.hash)
 	t.Logf("faults:\n%s", table(total.faults))
 	t.Logf("crash points:\n%s", table(total.points))
 	if *seedsFlag >= everything {
@@ -131,6 +131,7 @@ func (s *story) add(o story) {
 	s.took += o.took
 	s.calls += o.calls
 	s.landed += o.landed
+	s.hash ^= o.hash // in whatever order they end
 	for k, n := range o.faults {
 		s.faults[k] += n
 	}
