@@ -2,6 +2,7 @@ package bot_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -115,7 +116,11 @@ func plants() []plant {
 			if l.Method == gate.FastForward {
 				l.Method = gate.Merge
 			}
-			return e.Forge.Land(ctx, e.repo, l)
+			err := e.Forge.Land(ctx, e.repo, l)
+			for tries := 0; errors.Is(err, forge.ErrBusy) && tries < 12; tries++ { // the forge looks at a base that moved
+				err = e.Forge.Land(ctx, e.repo, l)
+			}
+			return err
 		})},
 		{name: "no head pin", judges: []string{"S1", "S2", "S6"}, forge: onLand(func(_ *world, e buggy, ctx context.Context, l forge.Landing) error {
 			l.Head = ""
