@@ -138,10 +138,10 @@ func (a *arena) faultsLeft() (n int) {
 	return n
 }
 
-// dies is SIGKILL.
+// dies is SIGKILL. It is noted first: who finds the process gone must know why.
 func (v *victim) dies() {
-	v.kill()
 	v.died.Store(time.Now().UnixMilli())
+	v.kill()
 }
 
 // revive starts the dead again, as whatever supervises a service does.
