@@ -64,6 +64,9 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 			w.log.Info("going on with the work of a lease that ran out", "base", q.base, "pr", q.flight.Flight.PR, "state", q.flight.Flight.State)
 		}
 	}
+	if held.Inherited() != nil { // whoever held it was cut off
+		q.doubted = time.Now().Add(w.lateFor())
+	}
 	if q.inherited = q.flight; q.inherited.Flight != nil {
 		w.company = time.Now()
 	}

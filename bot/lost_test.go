@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,4 +147,96 @@ func TestStatusOfASleeperIsPutRight(t *testing.T) {
 		r.sleep(10 * time.Minute)
 		r.ended(n)
 	})
+}
+
+// tells says whether a call sets a status, or writes or changes the note on a PR.
+func (r *rig) tells(c forgetest.Call, n int) bool {
+	return c.Op == "SetStatus" || c.PR == n || len(r.notes(n)) > 0 && c.Comment == r.notes(n)[0].ID
+}
+
+// A replica dies, and what it sent last arrives when another has long ended the
+// request and told so. The last word is said again.
+func TestWordsOfTheDeadArePutRight(t *testing.T) {
+	for word, name := range map[string]string{"SetStatus": "status", "EditComment": "note", "PostComment": "second note"} {
+		for _, end := range []string{"Landed", "Retest failed"} {
+			t.Run(name+", "+end, func(t *testing.T) {
+				tell(t, func(r *rig) {
+					n := r.endsWith(end)
+					late := r.losesOnce("one", word, n, true)
+					r.start("one")
+					r.until("it dies", 5*time.Minute, func() bool { return *late != nil })
+					r.start("two")
+					r.says(n, end, 20*time.Minute)
+					r.sleep(2 * r.cfg.Lease.TTL)
+					r.must((*late)())
+					r.sleep(10 * time.Minute)
+					r.says(n, end, time.Second)
+					r.ended(n)
+				})
+			})
+		}
+	}
+}
+
+// The same where the sender lives: it gave its request up, and tried again.
+func TestWordsGivenUpArePutRight(t *testing.T) {
+	for word, name := range map[string]string{"SetStatus": "status", "EditComment": "note", "PostComment": "second note"} {
+		for _, end := range []string{"Landed", "Retest failed"} {
+			t.Run(name+", "+end, func(t *testing.T) {
+				tell(t, func(r *rig) {
+					n := r.endsWith(end)
+					late := r.losesOnce("one", word, n, false)
+					r.start("one")
+					r.says(n, end, 20*time.Minute)
+					r.sleep(r.cfg.Lease.TTL)
+					r.must((*late)())
+					r.sleep(10 * time.Minute)
+					r.says(n, end, time.Second)
+					r.ended(n)
+					if times := r.leased(); end == "Landed" && times > 2 {
+						t.Errorf("the lease was taken %d times, to end a request and to look once more:\n%s", times, r.tale())
+					}
+				})
+			})
+		}
+	}
+}
+
+// leased is how often the lease was taken.
+func (r *rig) leased() (times int) {
+	for _, e := range r.Log() {
+		if e.Op == forgetest.OpComment && strings.Contains(e.Text, "<!-- mergegate:lease") {
+			times++
+		}
+	}
+	return times
+}
+
+// endsWith is a PR that somebody asked for, and whose retest brings it to an end.
+func (r *rig) endsWith(end string) int {
+	r.Helper()
+	if end != "Landed" {
+		r.runs = func(context.Context) retest.Result { return retest.Result{Verdict: retest.Failed, Exit: 1} }
+	}
+	n := r.opened("a", "main")
+	r.labelled(n)
+	return n
+}
+
+// losesOnce holds up a replica's first write of a kind that tells of a PR, and gives
+// what sends it on. Its sender hears of trouble, or dies.
+func (r *rig) losesOnce(replica, word string, n int, dies bool) *func() error {
+	var late func() error
+	r.on(func(c forgetest.Call, do func() error) error {
+		ours := c.Op == "SetStatus" || c.PR == n || len(r.notes(n)) > 0 && c.Comment == r.notes(n)[0].ID
+		if late != nil || c.Replica != replica || c.Op != word || !ours {
+			return do()
+		}
+		late = do
+		if dies {
+			r.crash(replica)
+		}
+		return errBroken
+	})
+	return &late
 }

@@ -48,11 +48,14 @@ type pull struct {
 	readAt  time.Time // when that was
 	first   time.Time // when this PR.Updated was first seen
 	shown   forge.Status
-	on      gate.SHA // the commit it was shown on
-	missing gate.SHA // a commit that the forge says is gone
-	missed  int      // how often in a row
-	unsure  bool     // a status was sent and may have arrived, or may yet
-	posted  bool     // our comment was posted, and not seen in a list since
+	on      gate.SHA    // the commit it was shown on
+	missing gate.SHA    // a commit that the forge says is gone
+	missed  int         // how often in a row
+	unsure  bool        // a status was sent and may have arrived, or may yet
+	posted  bool        // our comment was posted, and not seen in a list since
+	doubted time.Time   // until then what we sent in vain may still arrive
+	again   time.Time   // when to look once more at a request that has ended
+	told    gate.Record // its end, as we told it
 	state   gate.State
 	statAt  time.Time
 	pushed  time.Time // when we last moved its branch
@@ -104,6 +107,7 @@ func (w *worker) look(ctx context.Context) error {
 		p.update(pr)
 	}
 	for _, p := range w.known() {
+		p.comesBack()
 		n := p.pr.Number
 		switch {
 		case open[n]:
@@ -122,8 +126,10 @@ func (w *worker) look(ctx context.Context) error {
 				pr.Open = false
 			}
 			p.update(pr)
-		default:
+		case p.again.IsZero():
 			delete(w.prs, n)
+		default:
+			p.pr.Open = false
 		}
 	}
 	return nil
@@ -220,7 +226,8 @@ func (w *worker) mine(q *queue) []*pull {
 		active := p.record.State.Active() || q.flight.Flight != nil && q.flight.Flight.PR == p.pr.Number
 		elsewhere := p.record.State.Active() && p.asksFor() != q.base
 		here := p.pr.Base == q.base && !elsewhere || (active || p.unsaved) && p.asksFor() == q.base
-		if p.poison == "" && here && (active || p.unsaved || len(p.copies) > 0 || p.pr.Has(q.policy.Trigger.Label) || len(p.commands)+len(p.pressed) > 0 || w.approvalAsks(q, p)) {
+		asked := p.pr.Open && (p.pr.Has(q.policy.Trigger.Label) || len(p.commands)+len(p.pressed) > 0 || w.approvalAsks(q, p))
+		if p.poison == "" && here && (active || p.unsaved || len(p.copies) > 0 || asked) {
 			out = append(out, p)
 		}
 	}
@@ -272,7 +279,7 @@ func (w *worker) regained(ctx context.Context, p *pull) error {
 // peeks says whether a PR is read although nobody has asked for it yet.
 func (w *worker) peeks(q *queue, p *pull) bool {
 	t := q.policy.Trigger
-	return p.pr.Base == q.base && !p.pr.Has(t.Label) && !p.record.State.Active() && (t.Command || t.Approval)
+	return p.pr.Open && p.pr.Base == q.base && !p.pr.Has(t.Label) && !p.record.State.Active() && (t.Command || t.Approval)
 }
 
 // grain is how long a forge's "updated" may stay the same although something

@@ -161,7 +161,8 @@ func (w *worker) readComments(ctx context.Context, p *pull, comments []forge.Com
 		p.posted = false
 	}
 	if !newer { // what we decided and could not write yet is newer
-		p.record, p.unsaved = record, old || p.unsure && record.State.Final()
+		p.record, p.unsaved = record, old
+		p.putRight()
 	}
 	for _, c := range comments {
 		if c.ID <= p.record.Command || c.By.ID == w.me.ID || !c.Updated.Equal(c.Created) {

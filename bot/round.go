@@ -81,8 +81,9 @@ type queue struct {
 	entered   bool       // what the lease and the queue issue say of the work so far was read
 	before    []int      // the PRs that leases before ours had something to say about, until they were read
 	saidBusy  time.Time
-	left      bool // there is a lease that is not ours
-	sweep     bool // there was one when ours was taken: proving ours removes it once it is stale
+	left      bool      // there is a lease that is not ours
+	doubted   time.Time // until then what the last holder sent may still arrive
+	sweep     bool      // there was one when ours was taken: proving ours removes it once it is stale
 
 	tip      gate.SHA
 	gone     bool // the branch is not there

@@ -275,7 +275,13 @@ func (w *world) judgeEnd(log []forgetest.Entry) {
 	}
 }
 
-// notes counts the bot's notes on a PR, and those that did not come late.
+// unknowable says whether an effect came late and whoever sent it may have died
+// meanwhile: nobody was left to look once more.
+func (w *world) unknowable(at time.Time) bool {
+	return w.late[at] && w.faults[crashBefore]+w.faults[crashAfter] > 0
+}
+
+// notes counts the bot's notes on a PR, and those that somebody could know of.
 func (w *world) notes(log []forgetest.Entry, n int) (all, inTime int) {
 	there := map[int64]bool{}
 	for _, c := range w.sim.Comments(w.repo, n) {
@@ -284,7 +290,7 @@ func (w *world) notes(log []forgetest.Entry, n int) (all, inTime int) {
 	for _, e := range log {
 		if e.Op == forgetest.OpComment && e.Bot && there[e.ID] {
 			all++
-			if !w.late[e.At] {
+			if !w.unknowable(e.At) {
 				inTime++
 			}
 		}
@@ -326,11 +332,10 @@ func (w *world) droppedByBot(log []forgetest.Entry, n int) bool {
 	return false
 }
 
-// status is the bot's newest word on a commit. One that came late, after its sender
-// had given it up and written a newer one, does not count: nobody could know of it.
+// status is the bot's newest word on a commit that somebody could know of.
 func (w *world) status(log []forgetest.Entry, c gate.SHA) (text, state string) {
 	for _, e := range slices.Backward(log) {
-		if e.Op == forgetest.OpStatus && e.Bot && e.To == c && !w.late[e.At] {
+		if e.Op == forgetest.OpStatus && e.Bot && e.To == c && !w.unknowable(e.At) {
 			return e.Text, e.State
 		}
 	}

@@ -144,6 +144,7 @@ func (w *worker) note(ctx context.Context, q *queue, p *pull) error {
 		if err := w.alone(ctx, p); err != nil {
 			return err
 		}
+		w.comeBack(q, p)
 	}
 	p.unsaved = false
 	p.pressed = slices.DeleteFunc(p.pressed, func(c gate.Command) bool { return !c.At.After(r.Pressed) })
@@ -205,6 +206,7 @@ func (w *worker) setStatus(ctx context.Context, p *pull, on gate.SHA, s forge.St
 	}
 	p.unsure = err != nil && !errors.Is(err, forge.ErrNotFound)
 	if err != nil {
+		w.doubted(p)
 		return false, fmt.Errorf("set the status of #%d: %w", p.pr.Number, err)
 	}
 	return true, nil
@@ -262,11 +264,15 @@ func (w *worker) upsert(ctx context.Context, p *pull, body string) error {
 		if errors.Is(err, forge.ErrNotFound) {
 			p.doubt = true // deleted, or out of sight for a moment: look before posting another
 		}
+		if err != nil {
+			w.doubted(p)
+		}
 		return err
 	}
 	c, err := w.forge.PostComment(ctx, w.repo, p.pr.Number, body)
 	if err != nil {
 		p.doubt = true // it may be there: look before posting again
+		w.doubted(p)
 		return err
 	}
 	p.sticky, p.posted = c.ID, true
