@@ -60,6 +60,7 @@ func (w *worker) hold(ctx context.Context, q *queue) error {
 			before = leased{}
 		}
 		q.before = append(q.before, before.Active...)
+		q.landed = before.Landed
 		if q.flight = before.Queue; q.flight.Flight != nil {
 			w.log.Info("going on with the work of a lease that ran out", "base", q.base, "pr", q.flight.Flight.PR, "state", q.flight.Flight.State)
 		}
@@ -81,7 +82,7 @@ func (w *worker) enter(ctx context.Context, q *queue) error {
 	if err := w.proveFirst(ctx, q); err != nil || q.entered {
 		return err
 	}
-	for _, p := range w.prs {
+	for _, p := range w.under(q) {
 		p.read = false // whoever held the lease before us may have written
 	}
 	if err := errors.Join(w.readIssue(ctx), w.readActive(ctx, q.before)); err != nil {
@@ -90,7 +91,17 @@ func (w *worker) enter(ctx context.Context, q *queue) error {
 		}
 		return err
 	}
-	q.entered, q.before = true, nil
+	for _, n := range q.before {
+		if p := w.prs[n]; p != nil {
+			p.owed = true
+		}
+	}
+	for n, r := range q.landed {
+		if p := w.prs[n]; p != nil {
+			p.told, p.again = r, time.Now().Add(w.lateFor())
+		}
+	}
+	q.entered, q.before, q.landed = true, nil, nil
 	return nil
 }
 
@@ -106,10 +117,15 @@ func (w *worker) proveFirst(ctx context.Context, q *queue) error {
 	if errors.As(err, &busy) || errors.Is(err, lease.ErrLost) {
 		w.lost(q)
 	}
-	for _, p := range w.prs {
+	for _, p := range w.under(q) {
 		p.read = false
 	}
 	return err
+}
+
+// under are the PRs that a lease of the queue has to do with.
+func (w *worker) under(q *queue) []*pull {
+	return slices.DeleteFunc(w.known(), func(p *pull) bool { return p.pr.Base != q.base && p.record.Request.Base != q.base })
 }
 
 // leased is what the lease carries, so that whoever takes it next goes on.
@@ -118,12 +134,18 @@ type leased struct {
 	// Active are the PRs that the holder has something to say about. One that is
 	// closed before a note tells its end is found in no list of open ones.
 	Active []int `json:"active,omitempty"`
+	// Landed is what landed and could not be told yet, by number: the PR alone does
+	// not show by whom, and the flight is already another's.
+	Landed map[int]gate.Record `json:"landed,omitempty"`
 }
 
 func (w *worker) leased(q *queue) leased {
-	l := leased{Queue: q.flight}
+	l := leased{Queue: q.flight, Landed: map[int]gate.Record{}}
 	for _, p := range w.mine(q) {
 		l.Active = append(l.Active, p.pr.Number)
+		if p.unsaved && p.record.State == gate.Landed {
+			l.Landed[p.pr.Number] = p.record
+		}
 	}
 	return l
 }
@@ -145,13 +167,19 @@ func (w *worker) settleNow(ctx context.Context, q *queue, needed bool) error {
 		return err
 	}
 	if time.Since(q.taken) < quickProof+w.b.cfg.Lease.Settle {
+		for _, p := range w.mine(q) {
+			p.early = true
+		}
 		return nil
 	}
+	return w.outdated(q)
+}
+
+// outdated forgets what was read and decided under the lease.
+func (w *worker) outdated(q *queue) error {
 	q.flight = q.inherited
-	for _, p := range w.prs {
-		if p.pr.Base == q.base || p.record.Request.Base == q.base {
-			p.read, p.unsaved = false, false
-		}
+	for _, p := range w.under(q) {
+		p.read, p.unsaved = false, false
 	}
 	return errOutdated
 }
@@ -233,10 +261,8 @@ func (w *worker) whileHeld(ctx context.Context, q *queue) (context.Context, cont
 func (w *worker) lost(q *queue) {
 	w.jobs.stop(func(r gate.Retest) bool { return q.flight.Flight != nil && q.flight.Flight.PR == r.PR })
 	q.held, q.settled, q.flight, q.saved, q.rest = nil, false, gate.Queue{}, nil, ""
-	for _, p := range w.prs {
-		if p.pr.Base == q.base || p.record.Request.Base == q.base {
-			p.read, p.unsaved = false, false
-		}
+	for _, p := range w.under(q) {
+		p.read, p.unsaved = false, false
 	}
 }
 

@@ -1,6 +1,11 @@
 package bot
 
-import "time"
+import (
+	"time"
+
+	"mergegate/forge"
+	"mergegate/gate"
+)
 
 // A request that was given up may still arrive: it hung in the network, or its
 // sender was stopped in the middle of it. When it sets a status or edits a note it
@@ -25,23 +30,30 @@ func (w *worker) comeBack(q *queue, p *pull) {
 	}
 }
 
-// comesBack makes a PR that has ended due when it is time to look once more.
+// comesBack makes a PR due when it is time to look once more.
 func (p *pull) comesBack() {
-	if !p.again.IsZero() && !time.Now().Before(p.again) {
+	reached := func(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
+	doubted := reached(p.doubted) && p.record.State.Active()
+	if doubted {
+		p.doubted, p.shown = time.Time{}, forge.Status{} // which may be another by now
+	}
+	if (doubted || reached(p.again)) && !p.unsaved {
 		p.read, p.unsaved = false, true
 	}
 }
 
 // putRight is what holds after a note was read: of the request whose end we told, that
-// end, whatever else came late.
+// end, whatever else came late, and whatever another concluded from that.
 func (p *pull) putRight() {
-	final, now, told := p.record.State.Final(), p.record.Request, p.told.Request
+	r := p.record
+	final, same := r.State.Final(), sameRequest(r.Request, p.told.Request)
+	weLanded := p.told.Landed.Commit != "" && r.Landed.Commit == ""
 	p.unsaved = p.unsaved || p.unsure && final
 	switch {
 	case p.again.IsZero() && final && time.Now().Before(p.doubted):
 		p.again, p.told = p.doubted, p.record // another told it, who knows nothing of what we sent
 	case p.again.IsZero():
-	case !final && now.By.ID == told.By.ID && now.At.Equal(told.At):
+	case same && (!final || weLanded):
 		p.record, p.unsaved = p.told, true
 	case !final:
 		p.again = time.Time{} // it was asked for again
@@ -49,3 +61,5 @@ func (p *pull) putRight() {
 		p.unsaved = true
 	}
 }
+
+func sameRequest(a, b gate.Request) bool { return a.By.ID == b.By.ID && a.At.Equal(b.At) }

@@ -240,3 +240,127 @@ func (r *rig) losesOnce(replica, word string, n int, dies bool) *func() error {
 	})
 	return &late
 }
+
+// A PR landed, and its status could not be written. The replica goes on with the next
+// one and dies. Whoever takes over still says that mergegate landed the first.
+func TestLandingIsToldByWhoTakesOver(t *testing.T) {
+	tell(t, func(r *rig) {
+		a, b := r.opened("a", "main"), r.opened("b", "main")
+		r.labelled(a)
+		r.sleep(time.Second)
+		r.labelled(b)
+		crashed := false
+		r.on(func(c forgetest.Call, do func() error) error {
+			switch {
+			case c.Replica != "one" || !r.merged(a)():
+			case c.Op == "SetStatus":
+				return errBroken
+			case c.Op == "git push":
+				crashed = true
+				r.crash("one")
+				return errBroken
+			}
+			return do()
+		})
+		r.start("one")
+		r.until("it dies with the second", 5*time.Minute, func() bool { return crashed })
+		r.start("two")
+		r.says(a, "Landed as", 20*time.Minute)
+		r.says(b, "Landed as", 20*time.Minute)
+		r.neverSays("Merged by somebody else")
+	})
+}
+
+// Two replicas that know nothing of each other read the same PR. The first lands it
+// and lets go before the second has proved its lease, which therefore must look again.
+func TestWhatWasReadBeforeTheProofIsLookedAtAgain(t *testing.T) {
+	tell(t, func(r *rig) {
+		r.runs = func(context.Context) retest.Result { return retest.Result{Verdict: retest.Failed, Exit: 1} }
+		n := r.opened("a", "main")
+		r.labelled(n)
+		r.start("one")
+		r.says(n, "Retest failed", 5*time.Minute)
+		r.runs = func(context.Context) retest.Result { return retest.Result{Verdict: retest.Passed} }
+		r.sleep(10 * time.Second)
+		firstTook, secondTakes, secondTook, proves := false, false, false, false
+		r.on(func(c forgetest.Call, do func() error) error {
+			take := c.Op == "PostComment" && strings.Contains(c.Text, "<!-- mergegate:lease")
+			switch {
+			case c.Replica == "one" && take:
+				r.until("the other saw no lease", time.Minute, func() bool { return secondTakes })
+				defer func() { firstTook = true }()
+			case c.Replica == "two" && take:
+				secondTakes = true
+				r.until("the other takes the lease", time.Minute, func() bool { return firstTook })
+				defer func() { secondTook = true }()
+			case c.Replica == "two" && secondTook && !proves && c.Op == "Comments" && c.PR != n:
+				proves = true
+				r.until("the other lands it and lets go", time.Minute, func() bool { return r.merged(n)() && r.held() == 1 })
+			}
+			return do()
+		})
+		r.start("two")
+		r.sleep(10 * time.Second)
+		r.labelled(n)
+		r.wake(n)
+		r.says(n, "Landed as", 5*time.Minute)
+		r.sleep(10 * time.Minute)
+		r.says(n, "Landed as", time.Second)
+		r.neverSays("Merged by somebody else")
+		if !proves {
+			t.Error("the second replica took no lease")
+		}
+	})
+}
+
+// held is how many leases there are.
+func (r *rig) held() int {
+	leases := map[int64]bool{}
+	for _, e := range r.Log() {
+		switch {
+		case e.Op == forgetest.OpComment && strings.Contains(e.Text, "<!-- mergegate:lease"):
+			leases[e.ID] = true
+		case e.Op == forgetest.OpDeleteComment:
+			delete(leases, e.ID)
+		}
+	}
+	return len(leases)
+}
+
+// neverSays fails if the bot ever said something.
+func (r *rig) neverSays(words string) {
+	r.Helper()
+	for _, e := range r.Log() {
+		if e.Bot && strings.Contains(e.Text, words) {
+			r.Errorf("it said %q\n%s", words, r.tale())
+			return
+		}
+	}
+}
+
+// A replica dies while it tests a PR. Before the next one can read the note on it,
+// somebody merges the PR by hand, and it is in no list any more. Its end is told.
+func TestMergedBeforeItsNoteWasRead(t *testing.T) {
+	tell(t, func(r *rig) {
+		r.runs = func(ctx context.Context) retest.Result { <-ctx.Done(); return retest.Result{Verdict: retest.Broken} }
+		n := r.opened("a", "main")
+		r.labelled(n)
+		r.start("one")
+		r.says(n, "Catching up", 5*time.Minute)
+		r.sleep(time.Second)
+		r.crash("one")
+		failed := false
+		r.on(func(c forgetest.Call, do func() error) error {
+			if c.Op == "Comments" && c.PR == n && !r.merged(n)() {
+				failed = true
+				return errBroken
+			}
+			return do()
+		})
+		r.start("two")
+		r.until("the note could not be read", 20*time.Minute, func() bool { return failed })
+		r.must(r.Merge(r.repo, n, r.own, gate.Merge))
+		r.says(n, "Merged by somebody else", 20*time.Minute)
+		r.ended(n)
+	})
+}

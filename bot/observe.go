@@ -42,6 +42,9 @@ type pull struct {
 	author    gate.Role // looked up only without a sandbox
 	poison    string    // why gate cannot digest it
 
+	owed    bool      // it may have a request, and its note could not be read yet
+	early   bool      // its note was read before the lease was proved
+	body    string    // our comment, as it was read
 	read    bool      // comments and reviews were read since we took the lease
 	doubt   bool      // a comment of ours may or may not have been posted
 	seen    time.Time // PR.Updated when they were last read
@@ -111,7 +114,7 @@ func (w *worker) look(ctx context.Context) error {
 		n := p.pr.Number
 		switch {
 		case open[n]:
-		case p.record.State.Active() || p.unsaved || len(p.copies) > 0 || w.flying(n): // its end is still to be told
+		case p.record.State.Active() || p.unsaved || p.owed || len(p.copies) > 0 || w.flying(n): // its end is still to be told
 			pr, err := w.forge.PullRequest(ctx, w.repo, n)
 			gone := w.gone(n, err)
 			if err != nil && !gone {
@@ -227,7 +230,7 @@ func (w *worker) mine(q *queue) []*pull {
 		elsewhere := p.record.State.Active() && p.asksFor() != q.base
 		here := p.pr.Base == q.base && !elsewhere || (active || p.unsaved) && p.asksFor() == q.base
 		asked := p.pr.Open && (p.pr.Has(q.policy.Trigger.Label) || len(p.commands)+len(p.pressed) > 0 || w.approvalAsks(q, p))
-		if p.poison == "" && here && (active || p.unsaved || len(p.copies) > 0 || asked) {
+		if p.poison == "" && here && (active || p.unsaved || p.owed || len(p.copies) > 0 || asked) {
 			out = append(out, p)
 		}
 	}
@@ -290,6 +293,9 @@ func (p *pull) update(pr gate.PR) {
 	if !pr.Updated.Equal(p.pr.Updated) {
 		p.first = time.Now()
 	}
+	if pr.Merged && !p.pr.Merged {
+		p.seen = time.Time{} // another replica may have landed it, and says so on it
+	}
 	p.pr, p.landed = pr, false
 }
 
@@ -345,6 +351,7 @@ func (w *worker) observe(ctx context.Context, q *queue) error {
 		if p.read && !p.changed() {
 			continue
 		}
+		p.owed = true
 		if err := w.read(ctx, q, p); err != nil {
 			return err
 		}

@@ -21,6 +21,7 @@ func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
 	if err != nil {
 		return fmt.Errorf("read the comments of #%d: %w", n, err)
 	}
+	p.read = p.read && q.settled // what was decided before the lease is proved is no word yet
 	if err := w.readComments(ctx, p, comments); err != nil {
 		return err
 	}
@@ -38,7 +39,7 @@ func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
 	if err := w.ownPush(ctx, q, p); err != nil {
 		return err
 	}
-	p.seen, p.readAt, p.doubt = at, begun, false
+	p.seen, p.readAt, p.doubt, p.owed = at, begun, false, false
 	return nil
 }
 
@@ -157,8 +158,11 @@ func (w *worker) readComments(ctx context.Context, p *pull, comments []forge.Com
 	p.commands = nil
 	var old bool
 	p.sticky, p.copies, record, old = w.findNote(p.pr.Number, comments)
-	if p.sticky != 0 {
-		p.posted = false
+	p.early, p.body = false, ""
+	for _, c := range comments {
+		if c.ID == p.sticky {
+			p.posted, p.body = false, c.Body
+		}
 	}
 	if !newer { // what we decided and could not write yet is newer
 		p.record, p.unsaved = record, old
@@ -198,7 +202,8 @@ func (w *worker) vanished(ctx context.Context, p *pull, comments []forge.Comment
 
 // findNote finds our sticky comment and the record in it. A request to post it that
 // was doubled on its way, or a list that did not show it yet, may have left several:
-// the one that was written last holds, the others are copies to be deleted. old: it
+// the one that tells the end of the request holds, or else the one that was written
+// last; the others are copies to be deleted. old: it
 // was sealed with a previous key.
 func (w *worker) findNote(pr int, comments []forge.Comment) (id int64, copies []int64, rec gate.Record, old bool) {
 	var written time.Time
@@ -213,7 +218,11 @@ func (w *worker) findNote(pr int, comments []forge.Comment) (id int64, copies []
 			w.log.Warn("our notes in the sticky comment were changed by somebody and are not believed", "pr", pr)
 			r = gate.Record{}
 		}
-		if id != 0 && (sealed && !ok || sealed == ok && !c.Updated.After(written)) {
+		holds := c.Updated.After(written)
+		if r.State.Final() != rec.State.Final() && sameRequest(r.Request, rec.Request) {
+			holds = r.State.Final()
+		}
+		if id != 0 && (sealed && !ok || sealed == ok && !holds) {
 			copies = append(copies, c.ID)
 			continue
 		}

@@ -76,10 +76,11 @@ type queue struct {
 	held      *lease.Held // nil while we do not hold the lease
 	settled   bool        // the lease was proved ours: writes are allowed
 	flight    gate.Queue
-	inherited gate.Queue // the flight as it was when the lease was taken
-	saved     []byte     // the flight as last saved in the lease
-	entered   bool       // what the lease and the queue issue say of the work so far was read
-	before    []int      // the PRs that leases before ours had something to say about, until they were read
+	inherited gate.Queue          // the flight as it was when the lease was taken
+	saved     []byte              // the flight as last saved in the lease
+	entered   bool                // what the lease and the queue issue say of the work so far was read
+	landed    map[int]gate.Record // what they could not tell of any more, until it is known to be ours to tell
+	before    []int               // the PRs that leases before ours had something to say about, until they were read
 	saidBusy  time.Time
 	left      bool      // there is a lease that is not ours
 	doubted   time.Time // until then what the last holder sent may still arrive

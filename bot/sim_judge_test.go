@@ -247,7 +247,10 @@ func (w *world) judgeEnd(log []forgetest.Entry) {
 	for _, pr := range w.sim.PullRequests(w.repo) {
 		requested := pr.Open && pr.Has("merge")
 		text, state := w.status(log, pr.Head)
+		landed := func(e forgetest.Entry) bool { return e.Op == forgetest.OpLand && e.Bot && e.PR == pr.Number }
 		switch {
+		case strings.HasPrefix(text, "Merged by somebody else") && slices.ContainsFunc(log, landed) && !w.touched(log) && !w.tampered(log, pr.Number) && !w.undone(log) && w.faults[staleRead] == 0:
+			w.fail("told", "#%d was told to have been merged by somebody else, and it was the bot", pr.Number)
 		case requested && !strings.HasPrefix(text, "Waiting") && !strings.HasPrefix(text, "Frozen"):
 			w.fail("L1", "#%d is still asked for, and its status is %q (%s)", pr.Number, text, state)
 		case !requested && state == string(forge.StatusPending) && !w.tampered(log, pr.Number) && !w.robbed(log) && w.faults[staleRead] == 0:
@@ -298,11 +301,24 @@ func (w *world) notes(log []forgetest.Entry, n int) (all, inTime int) {
 	return all, inTime
 }
 
+// undone says whether a note may have been set back to what it was, and who could have
+// known died.
+func (w *world) undone(log []forgetest.Entry) bool {
+	return slices.ContainsFunc(log, func(e forgetest.Entry) bool {
+		return e.Bot && e.Op == forgetest.OpEditComment && w.unknowable(e.At)
+	})
+}
+
 // robbed says whether somebody laid hands on a lease or the queue issue of a world where
 // replicas die: what the dead one was about was noted there alone.
 func (w *world) robbed(log []forgetest.Entry) bool {
+	return w.faults[crashBefore]+w.faults[crashAfter] > 0 && w.touched(log)
+}
+
+// touched says whether somebody laid hands on a lease or the queue issue.
+func (w *world) touched(log []forgetest.Entry) bool {
 	leases := map[int64]bool{}
-	return w.faults[crashBefore]+w.faults[crashAfter] > 0 && slices.ContainsFunc(log, func(e forgetest.Entry) bool {
+	return slices.ContainsFunc(log, func(e forgetest.Entry) bool {
 		leases[e.ID] = leases[e.ID] || e.Bot && e.Op == forgetest.OpComment && strings.Contains(e.Text, leaseMark)
 		touched := leases[e.ID] && (e.Op == forgetest.OpEditComment || e.Op == forgetest.OpDeleteComment)
 		return !e.Bot && (touched || e.Op == forgetest.OpCloseIssue || e.Op == forgetest.OpDeleteIssue)

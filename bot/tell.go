@@ -137,7 +137,7 @@ func (w *worker) note(ctx context.Context, q *queue, p *pull) error {
 	if err != nil {
 		return err
 	}
-	if err := w.upsert(ctx, p, body); err != nil {
+	if err := w.upsert(ctx, q, p, body); err != nil {
 		return fmt.Errorf("write to #%d: %w", n, err)
 	}
 	if r.State.Final() {
@@ -258,7 +258,28 @@ func (w *worker) endOn(p *pull) gate.SHA {
 	return p.pr.Head
 }
 
-func (w *worker) upsert(ctx context.Context, p *pull, body string) error {
+// unmoved fails if a note that was read before the lease was proved is not what it was:
+// another replica may have held the lease until then.
+func (w *worker) unmoved(ctx context.Context, q *queue, p *pull) error {
+	early := p.early
+	p.early = false
+	if !early || p.sticky == 0 {
+		return nil
+	}
+	c, err := w.forge.Comment(ctx, w.repo, p.sticky)
+	if err != nil && !errors.Is(err, forge.ErrNotFound) {
+		return fmt.Errorf("read our comment: %w", err)
+	}
+	if err == nil && c.Body != p.body {
+		return w.outdated(q)
+	}
+	return nil
+}
+
+func (w *worker) upsert(ctx context.Context, q *queue, p *pull, body string) error {
+	if err := w.unmoved(ctx, q, p); err != nil {
+		return err
+	}
 	if p.sticky != 0 {
 		err := w.forge.EditComment(ctx, w.repo, p.sticky, body)
 		if errors.Is(err, forge.ErrNotFound) {
