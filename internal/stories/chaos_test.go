@@ -59,6 +59,9 @@ func TestChaos(t *testing.T) {
 	for _, what := range slices.Sorted(maps.Keys(c.hit)) {
 		t.Logf("%4d  %s", c.hit[what], what)
 	}
+	for _, said := range c.complaints { // again, and last: what comes before is long
+		t.Log(said)
+	}
 }
 
 // chaos is what all repositories share.
@@ -69,6 +72,7 @@ type chaos struct {
 	mu               sync.Mutex
 	hit              map[string]int // what happened, by fault and write
 	requests, landed int
+	complaints       []string
 }
 
 func (c *chaos) count(what string) {
@@ -97,6 +101,29 @@ type arena struct {
 	rand  *rand.Rand
 	left  map[fault]int
 	begun map[string]int // faults by write, so that each write gets its share
+
+	tardy map[string]sender // of writes that came late, by path
+
+	history []string // what happened, guarded by chaos.mu
+}
+
+// complain fails the test.
+func (a *arena) complain(format string, args ...any) {
+	a.Helper()
+	said := fmt.Sprintf(format, args...)
+	a.Error(said)
+	a.chaos.mu.Lock()
+	defer a.chaos.mu.Unlock()
+	a.chaos.complaints = append(a.chaos.complaints, fmt.Sprintf("%s: %s\nwhat was done to it:\n%s", a.Name(), said, strings.Join(a.history, "\n")))
+}
+
+// strike notes a fault, and which write it struck.
+func (a *arena) strike(v *victim, f fault, what, path string) {
+	a.chaos.mu.Lock()
+	defer a.chaos.mu.Unlock()
+	a.chaos.hit[strings.TrimSpace(string(f)+" "+what)]++
+	now := time.Now().UTC().Format("15:04:05.000")
+	a.history = append(a.history, fmt.Sprintf("%s replica %d: %s %s %s", now, slices.Index(a.victims, v), f, what, path))
 }
 
 // ask is a request that somebody made, and what must become of it.
@@ -111,7 +138,7 @@ func newArena(t *testing.T, c *chaos, i, of int) *arena {
 	s, p := newGitea(t, c.server)
 	a := &arena{
 		world: furnish(t, s, p, true), chaos: c, rand: rand.New(rand.NewPCG(*seed, uint64(i))),
-		begun: map[string]int{},
+		begun: map[string]int{}, tardy: map[string]sender{},
 	}
 	share := func(n int) int { return (n + of - 1 - i) / of }
 	others := share(*drops)
@@ -164,7 +191,7 @@ func (a *arena) play() {
 		if time.Now().After(deadline) {
 			a.chaos.up.RLock()
 			for _, r := range open {
-				a.Errorf("#%d came to no end; labelled %v, it says:\n%s", r.pr, a.pr(r.pr).labelled(), a.sticky(r.pr))
+				a.complain("#%d came to no end; labelled %v, it says:\n%s", r.pr, a.pr(r.pr).labelled(), a.notes(r.pr).text())
 			}
 			a.chaos.up.RUnlock()
 			a.Fatal(a.logs())
@@ -223,12 +250,14 @@ func (a *arena) overtake(file, text string) {
 func (a *arena) ended(r ask) bool {
 	a.chaos.up.RLock()
 	defer a.chaos.up.RUnlock()
-	pr, text := a.pr(r.pr), a.note(r.pr)
+	pr, notes := a.pr(r.pr), a.notes(r.pr)
+	text := notes.text()
 	dropped := !pr.Merged && !pr.labelled() && strings.Contains(text, "sk again")
 	if lands := r.ends == "Landed as"; lands && dropped || !lands && pr.Merged {
-		a.Fatalf("#%d should end with %q; merged: %v, it says:\n%s\n%s", r.pr, r.ends, pr.Merged, text, a.logs())
+		a.complain("#%d should end with %q; merged: %v, it says:\n%s", r.pr, r.ends, pr.Merged, text)
+		a.Fatal(a.logs())
 	}
-	if !strings.Contains(text, r.ends) || !pr.Merged && !dropped {
+	if !pr.Merged && pr.labelled() || !strings.Contains(text, r.ends) && !a.excused(r.pr, notes) {
 		return false
 	}
 	if pr.Merged {
@@ -239,23 +268,51 @@ func (a *arena) ended(r ask) bool {
 	return true
 }
 
-// note is the newest of mergegate's comments; while replicas die there may be two.
-func (a *arena) note(pr int) (text string) {
-	for _, c := range a.comments(pr) {
-		if c.User.Login == a.bot.name {
-			text = c.Body
-		}
-	}
-	return text
+// notes are mergegate's comments on a pull request; while replicas die there may be two.
+type notes []comment
+
+func (a *arena) notes(pr int) notes {
+	return slices.DeleteFunc(a.comments(pr), func(c comment) bool { return c.User.Login != a.bot.name })
 }
 
-// pending are the pull requests whose heads carry a status that still promises
-// something.
-func (a *arena) pending(all []ask) (left []string) {
+func (n notes) text() (all string) {
+	for _, c := range n {
+		all += c.Body
+	}
+	return all
+}
+
+// sender is who sent a write that came late.
+type sender struct {
+	*victim
+	deaths int64 // it had died so often
+}
+
+// excused says whether a write to a pull request's notes came late, and who knew
+// that it might had died by then: nobody was left to look once more.
+func (a *arena) excused(pr int, left notes) bool {
+	return a.cameLate("/issues/%d/comments", pr) ||
+		slices.ContainsFunc(left, func(c comment) bool { return a.cameLate("/issues/comments/%d", c.ID) })
+}
+
+// cameLate says so of a write to a path below the repository.
+func (a *arena) cameLate(path string, args ...any) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	by, ok := a.tardy["/api/v1/repos/"+a.repo()+fmt.Sprintf(path, args...)]
+	return ok && by.deaths < by.victim.deaths.Load()
+}
+
+// unfinished are the pull requests whose heads carry a status that still promises
+// something, or that have more than one note.
+func (a *arena) unfinished(all []ask) (left []string) {
 	for _, r := range all {
 		head := a.pr(r.pr).Head.SHA
-		if s := a.status(head); strings.HasPrefix(s, "pending") {
+		if s := a.status(head); strings.HasPrefix(s, "pending") && !a.cameLate("/statuses/%s", head) {
 			left = append(left, fmt.Sprintf("#%d at %s: %s", r.pr, head, s))
+		}
+		if n := a.notes(r.pr); len(n) != 1 && !a.excused(r.pr, n) {
+			left = append(left, fmt.Sprintf("#%d has %d notes:\n%s", r.pr, len(n), n.text()))
 		}
 	}
 	return left
@@ -265,9 +322,9 @@ func (a *arena) pending(all []ask) (left []string) {
 func (a *arena) judge(all []ask) {
 	a.chaos.up.RLock()
 	defer a.chaos.up.RUnlock()
-	for deadline := time.Now().Add(patience); len(a.pending(all)) > 0; time.Sleep(time.Second) {
+	for deadline := time.Now().Add(patience); len(a.unfinished(all)) > 0; time.Sleep(time.Second) {
 		if time.Now().After(deadline) {
-			a.Errorf("statuses that did not say their last word:\n%s", strings.Join(a.pending(all), "\n"))
+			a.complain("not finished after all this time:\n%s", strings.Join(a.unfinished(all), "\n"))
 			break
 		}
 	}
@@ -281,17 +338,16 @@ func (a *arena) judge(all []ask) {
 			commits = strings.Fields(out)
 		}
 		if want := map[bool]int{true: 1, false: 0}[r.ends == "Landed as"]; len(commits) != want {
-			a.Errorf("#%d is on main %d times, want %d: %v", r.pr, len(commits), want, commits)
+			a.complain("#%d is on main %d times, want %d: %v", r.pr, len(commits), want, commits)
 		}
-		a.sticky(r.pr) // which fails on a second comment
 	}
 	if left := a.leases(); len(left) != 0 {
-		a.Errorf("leases left: %v", left)
+		a.complain("leases left: %v", left)
 	}
 	if issues := a.queueIssues(); len(issues) != 1 {
-		a.Errorf("queue issues: %v", issues)
+		a.complain("queue issues: %v", issues)
 	}
 	if refs := a.in("ls-remote", "origin", "refs/heads/mergegate/*"); refs != "" {
-		a.Errorf("candidates left:\n%s", refs)
+		a.complain("candidates left:\n%s", refs)
 	}
 }

@@ -42,6 +42,8 @@ type victim struct {
 	small bool         // its data is on a disk that can be filled
 	busy  atomic.Bool  // a fault of the whole process is going on
 	died  atomic.Int64 // when, in Unix milliseconds; 0 while it runs
+
+	deaths atomic.Int64
 }
 
 // writes says what a request changes, "" if nothing.
@@ -62,11 +64,11 @@ func (a *arena) meddle(v *victim) meddler {
 		if what == "" {
 			return false
 		}
-		f := a.choose(v, what)
+		f := a.choose(v, what, r.URL.Path)
 		if f == "" {
 			return false
 		}
-		a.chaos.count(string(f) + " " + what)
+		a.strike(v, f, what, r.URL.Path)
 		abort := func() { panic(http.ErrAbortHandler) }
 		switch f {
 		case killBefore:
@@ -105,7 +107,7 @@ func (a *arena) meddle(v *victim) meddler {
 
 // choose picks what happens to a write. Writes that were struck less often are
 // struck more probably, so that each gets its share.
-func (a *arena) choose(v *victim, what string) fault {
+func (a *arena) choose(v *victim, what, path string) fault {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if v.busy.Load() || v.died.Load() != 0 || a.rand.Float64() > max(0.1, 0.5/float64(1+a.begun[what])) {
@@ -123,6 +125,9 @@ func (a *arena) choose(v *victim, what string) fault {
 	f := possible[a.rand.IntN(len(possible))]
 	a.left[f]--
 	a.begun[what]++
+	if f == late || f == stopped {
+		a.tardy[path] = sender{v, v.deaths.Load()}
+	}
 	if f == killBefore || f == killAfter || f == stopped {
 		v.busy.Store(true)
 	}
@@ -140,6 +145,7 @@ func (a *arena) faultsLeft() (n int) {
 
 // dies is SIGKILL. It is noted first: who finds the process gone must know why.
 func (v *victim) dies() {
+	v.deaths.Add(1)
 	v.died.Store(time.Now().UnixMilli())
 	v.kill()
 }
@@ -154,7 +160,8 @@ func (a *arena) revive() {
 		}
 		died := v.died.Load()
 		if died == 0 {
-			a.Fatalf("a replica ended by itself\n%s", a.logs())
+			a.complain("a replica ended by itself")
+			a.Fatal(a.logs())
 		}
 		if time.Since(time.UnixMilli(died)) > time.Second {
 			v.launch()
@@ -186,12 +193,12 @@ func (a *arena) disturb() {
 	}
 	if a.left[diskFull] > 0 && a.rand.Float64() < 0.1 && v.serves() && v.fill() {
 		a.left[diskFull]--
-		a.chaos.count(string(diskFull))
+		a.strike(v, diskFull, "", "")
 	}
 	if a.left[wiped] > 0 && a.rand.Float64() < 0.1 && a.victims[1].serves() {
 		os.RemoveAll(a.victims[1].data) // what is being written meanwhile may stay
 		a.left[wiped]--
-		a.chaos.count(string(wiped))
+		a.strike(a.victims[1], wiped, "", "")
 	}
 }
 
