@@ -172,11 +172,6 @@ func (w *worker) settleNow(ctx context.Context, q *queue, needed bool) error {
 		}
 		return nil
 	}
-	return w.outdated(q)
-}
-
-// outdated forgets what was read and decided under the lease.
-func (w *worker) outdated(q *queue) error {
 	q.flight = q.inherited
 	for _, p := range w.under(q) {
 		p.read, p.unsaved = false, false

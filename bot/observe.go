@@ -120,7 +120,7 @@ func (w *worker) look(ctx context.Context) error {
 			if err != nil && !gone {
 				return fmt.Errorf("read #%d: %w", n, err)
 			}
-			if gone && p.record.State.Final() {
+			if gone && !p.record.State.Active() {
 				delete(w.prs, n) // there is nobody left to tell
 				continue
 			}

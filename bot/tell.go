@@ -270,10 +270,14 @@ func (w *worker) unmoved(ctx context.Context, q *queue, p *pull) error {
 	if err != nil && !errors.Is(err, forge.ErrNotFound) {
 		return fmt.Errorf("read our comment: %w", err)
 	}
-	if err == nil && c.Body != p.body {
-		return w.outdated(q)
+	if err != nil || c.Body == p.body {
+		return nil
 	}
-	return nil
+	p.read, p.unsaved = false, false
+	if f := q.flight.Flight; f != nil && f.PR == p.pr.Number && !f.Asked {
+		q.flight = q.inherited
+	}
+	return errOutdated
 }
 
 func (w *worker) upsert(ctx context.Context, q *queue, p *pull, body string) error {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -132,5 +133,30 @@ func TestOldFlightNewHead(t *testing.T) {
 	w.run()
 	if !strings.Contains(w.end(), "#1 landed") {
 		t.Errorf("it did not land:\n%s", w.end())
+	}
+}
+
+// TestHeirAsksSoon: a replica that inherits a landing which was tried often, and finds
+// that it did not land, asks again soon. Where replicas keep dying, a pause that grows
+// with each heir would never be over.
+func TestHeirAsksSoon(t *testing.T) {
+	w := newWorld(t)
+	for event := range strings.SplitSeq("open 1 a m0|approve 1 bob|label 1 bob|mood land=never|until inspect", "|") {
+		w.happen(event)
+	}
+	w.queue.Flight.Tries = 7
+	w.done, w.pending = nil, nil
+	for range 20 {
+		if f := w.queue.Flight; f != nil && f.Tries == 8 {
+			break
+		}
+		w.tick()
+	}
+	f := w.queue.Flight
+	if f == nil || f.Tries != 8 {
+		t.Fatalf("it was not looked at again: %+v", f)
+	}
+	if pause := f.NotBefore.Sub(w.now); pause > 10*time.Second {
+		t.Errorf("it is asked again after %v", pause)
 	}
 }

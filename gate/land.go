@@ -65,7 +65,8 @@ func (s *step) inspect(e *entry) {
 		s.ends(e, fmt.Sprintf("the branch %s is gone, so nobody can say whether it landed as %s", s.in.Base, f.Candidate.Short()))
 		return
 	}
-	switch o, _ := s.answer(f.landing()); o.Result {
+	o, heard := s.answer(f.landing())
+	switch o.Result {
 	case Denied:
 		f.Denied = "The forge refuses to merge: " + o.Why
 	case Later, Moved:
@@ -94,6 +95,9 @@ func (s *step) inspect(e *entry) {
 	default:
 		f.Asked, f.Unclear = false, f.Unclear || !f.PutOff
 		s.retry(e)
+		if soon := s.in.Now.Add(later(passAfter)); !heard && f.NotBefore.After(soon) {
+			f.NotBefore = soon // whoever asked is gone, and the lease has run out since: that was pause enough
+		}
 		s.letPass(e)
 	}
 }

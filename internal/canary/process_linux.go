@@ -39,11 +39,10 @@ func (w *Watch) Processes(pid int) {
 	w.processes.Add(1)
 	name, _, _ := bytes.Cut(arguments, []byte{0})
 	w.Look("arguments of "+string(name), arguments)
-	if exe, err := os.Readlink(filepath.Join(dir, "exe")); err == nil && !strings.HasPrefix(filepath.Base(exe), "git") {
-		environment, _ := os.ReadFile(filepath.Join(dir, "environ")) // gone, or hidden
+	if exe, env := environment(dir); !strings.HasPrefix(filepath.Base(exe), "git") {
 		// A process that has been forked and not yet started its program still has
 		// its parent's name.
-		w.Look("environment of "+exe, environment)
+		w.Look("environment of "+exe, env)
 	}
 	tasks, _ := filepath.Glob(filepath.Join(dir, "task", "*", "children"))
 	for _, t := range tasks {
@@ -54,4 +53,15 @@ func (w *Watch) Processes(pid int) {
 			}
 		}
 	}
+}
+
+// environment is the environment of a process, and the program that has it; nothing
+// if it started another program meanwhile, ended, or hides it.
+func environment(dir string) (program string, env []byte) {
+	before, _ := os.Readlink(filepath.Join(dir, "exe"))
+	env, _ = os.ReadFile(filepath.Join(dir, "environ"))
+	if after, err := os.Readlink(filepath.Join(dir, "exe")); err != nil || after != before {
+		return "", nil
+	}
+	return before, env
 }
