@@ -149,11 +149,6 @@ func TestStatusOfASleeperIsPutRight(t *testing.T) {
 	})
 }
 
-// tells says whether a call sets a status, or writes or changes the note on a PR.
-func (r *rig) tells(c forgetest.Call, n int) bool {
-	return c.Op == "SetStatus" || c.PR == n || len(r.notes(n)) > 0 && c.Comment == r.notes(n)[0].ID
-}
-
 // A replica dies, and what it sent last arrives when another has long ended the
 // request and told so. The last word is said again.
 func TestWordsOfTheDeadArePutRight(t *testing.T) {
