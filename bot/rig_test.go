@@ -32,6 +32,7 @@ type rig struct {
 	chances       uint64
 	runs          func(context.Context) retest.Result // what a retest does; nil to pass
 	judged        func(retest.Job)                    // told of every retest; may be nil
+	lies          func(forge.Forge) forge.Forge       // what the forge shows otherwise; may be nil
 
 	mu      sync.Mutex
 	dead    map[string]bool
@@ -129,8 +130,12 @@ func (r *rig) start(replica string) {
 	if testing.Verbose() {
 		out = r.Output()
 	}
+	f := forge.Forge(r.As(replica))
+	if r.lies != nil {
+		f = r.lies(f)
+	}
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})).With("replica", replica)
-	b := New(r.cfg, map[string]forge.Forge{"work": r.As(replica)}, open, runner{r}, nil, replica, chance, 2, log)
+	b := New(r.cfg, map[string]forge.Forge{"work": f}, open, runner{r}, nil, replica, chance, 2, log)
 	ctx, stop := context.WithCancel(r.Context())
 	r.mu.Lock()
 	r.dead[replica], r.stops[replica], r.bots[replica] = false, stop, b

@@ -124,7 +124,7 @@ func (w *worker) remote(at string) catchup.Remote {
 func (w *worker) rules(ctx context.Context, q *queue) error {
 	tip := w.listedTip(q.base)
 	q.gone = false
-	if tip == "" {
+	if tip == "" || w.behind(ctx, q, tip) {
 		b, err := w.forge.Branch(ctx, w.repo, q.base)
 		if errors.Is(err, forge.ErrNotFound) {
 			q.gone, q.tip, q.branchAt = true, "", time.Time{}
@@ -136,6 +136,16 @@ func (w *worker) rules(ctx context.Context, q *queue) error {
 		q.branch, q.branchAt, tip = b, time.Now(), b.Tip
 	}
 	return w.moveTo(ctx, q, tip)
+}
+
+// behind says whether base is known to have passed a tip that a list shows. Gitea takes
+// it from its database, which a crash can leave behind git until the next push.
+func (w *worker) behind(ctx context.Context, q *queue, listed gate.SHA) bool {
+	if q.tip == "" || listed == q.tip || !w.mirror.Have(ctx, listed) {
+		return false
+	}
+	common, err := w.mirror.MergeBase(ctx, q.tip, listed)
+	return err == nil && common == listed
 }
 
 // listedTip is the base tip that came with the list of PRs; "" if none did.
