@@ -13,15 +13,14 @@
 // # The checkout
 //
 // Each repository has a pool of work trees ("slots") that are used again and
-// again. The first checkout writes every file, the next only those that differ.
-// What makes this safe is an inventory of the tree: inode, size, mode and times
-// of each path, taken right after git has written them. When the command and
-// all its processes are dead, the tree is scrubbed against it, in Go: what is
-// new is deleted, what has changed is deleted and written again by the next
-// checkout. A test can neither restore a change time nor reach the index, which
-// lies outside its tree. Only a scrubbed tree is shown to git again. When
-// anything is odd, the slot is deleted and the next run starts from a full
-// checkout. After each checkout the index must have the tree that was asked for.
+// again. What makes this safe is an inventory of the tree: inode, size, mode and
+// times of each path, taken before a test runs there; a test cannot restore a
+// change time. When the command and all its processes are dead, the tree is
+// scrubbed against the inventory, in Go: what is new or has changed is deleted.
+// Git never works in a tree where a test ran. It writes into an empty directory:
+// every file the first time, later those that differ or were deleted, which are
+// then moved in. When anything is odd, the slot is deleted and the next run
+// starts from a full checkout.
 //
 // The tree has no .git: a test gets the files, not the history. Submodules are
 // empty directories, LFS files are pointers, symbolic links are links.
@@ -271,7 +270,7 @@ func (r *Runner) prepare(ctx context.Context, job Job) (*slot, error) {
 		if !used || ctx.Err() != nil {
 			return nil, fmt.Errorf("check out %s: %w", job.Commit.Short(), err)
 		}
-		r.log.Warn("start from a full checkout", "repo", job.Repo.String(), "err", err)
+		r.log.Info("start from a full checkout", "repo", job.Repo.String(), "err", err)
 	}
 }
 

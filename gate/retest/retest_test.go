@@ -195,7 +195,7 @@ func TestAttack88BrokenIsNotRed(t *testing.T) {
 		change func(*Job)
 		why    string
 	}{
-		"commit is missing":      {func(j *Job) { j.Commit = gate.SHA(strings.Repeat("a", 40)) }, "check out aaaaaaa: git read-tree"},
+		"commit is missing":      {func(j *Job) { j.Commit = gate.SHA(strings.Repeat("a", 40)) }, "check out aaaaaaa: git show: exit 128: fatal: bad object"},
 		"commit is not an id":    {func(j *Job) { j.Commit = "--upload-pack=x" }, "the candidate is not given by full ids"},
 		"tree is another":        {func(j *Job) { j.Tree = otherTree }, "check out " + good.Commit.Short() + ": commit " + good.Commit.Short() + " has the tree " + good.Tree.Short()},
 		"mirror is missing":      {func(j *Job) { j.Mirror.Path = "/nonexistent" }, "check out "},

@@ -189,7 +189,7 @@ func (inv inventory) newest() time.Time {
 // write there are dead: what is new goes to the trash, what was changed is
 // deleted and returned as spoiled together with what is missing. Directories
 // get their mode back, and are deleted when nothing is left in them, as git
-// does. The caller has git forget the spoiled paths and write them again. After
+// does. The caller writes the spoiled paths again. After
 // an error the tree is good for nothing.
 func (inv inventory) scrub(tree string, bin *trash) (spoiled []string, err error) {
 	if err := os.Chmod(tree, os.FileMode(inv[""].mode&0o777)); err != nil {

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,11 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mergegate/gate"
-	"mergegate/internal/git"
 )
 
 // slot is one work tree, used by one run at a time. Between two runs its tree
-// is exactly what its inventory and its index say, less the spoiled paths.
+// is exactly what its inventory says, less the spoiled paths.
 type slot struct {
 	key       string // of the repository
 	dir       string
@@ -210,107 +208,4 @@ func (p *pool) close() error {
 		}
 	}
 	return errors.Join(err, p.bin.empty(), os.RemoveAll(p.dir), os.Remove(p.lock.Name()))
-}
-
-// checkout makes the work tree that of the commit, which must be want: a full
-// checkout into an empty slot, and only what differs into a used one. Git finds
-// a tree in the state that its index describes, never one that a test dirtied.
-// After an error the slot must be discarded.
-func (s *slot) checkout(ctx context.Context, mirror git.Dir, commit, want gate.SHA) error {
-	g := git.Dir{
-		Path: mirror.Path, WorkTree: s.tree(), Count: mirror.Count,
-		Env: []string{"GIT_INDEX_FILE=" + filepath.Join(s.dir, "index")},
-	}
-	if len(s.spoiled) > 0 {
-		// Paths that are not in the index are written by read-tree.
-		if _, err := g.Run(ctx, strings.Join(s.spoiled, "\x00")+"\x00", "update-index", "-z", "--force-remove", "--stdin"); err != nil {
-			return err
-		}
-	}
-	if _, err := g.Run(ctx, "", "read-tree", "-m", "-u", string(commit)); err != nil {
-		return err
-	}
-	got, err := g.Run(ctx, "", "write-tree")
-	if err != nil {
-		return err
-	}
-	if tree := gate.SHA(strings.TrimSpace(got)); tree != want {
-		return fmt.Errorf("commit %s has the tree %s, not %s as asked", commit.Short(), tree.Short(), want.Short())
-	}
-	if s.owner != 0 {
-		// Git knows the files by their owners too, and looks at them again.
-		if err := s.own(); err != nil {
-			return err
-		}
-		if _, err := g.Run(ctx, "", "update-index", "-q", "--refresh"); err != nil {
-			return err
-		}
-	}
-	if s.at == "" {
-		s.inv, err = scan(s.tree())
-	} else {
-		err = s.follow(ctx, g, want)
-	}
-	if err != nil {
-		return err
-	}
-	s.at, s.spoiled = want, nil
-	return s.settle(ctx)
-}
-
-// own gives the files in the tree to the slot's owner. No test runs there now.
-func (s *slot) own() error {
-	if s.owner == 0 {
-		return nil
-	}
-	return filepath.WalkDir(s.tree(), func(path string, _ fs.DirEntry, err error) error {
-		var st unix.Stat_t
-		if err == nil {
-			err = unix.Lstat(path, &st)
-		}
-		if err == nil && int(st.Uid) != s.owner {
-			err = os.Lchown(path, s.owner, s.owner)
-		}
-		return err
-	})
-}
-
-// follow updates the inventory after a checkout from s.at to the tree.
-func (s *slot) follow(ctx context.Context, g git.Dir, tree gate.SHA) error {
-	out, err := g.Run(ctx, "", "diff-tree", "-r", "-z", "--no-renames", "--name-status", string(s.at), string(tree))
-	if err != nil {
-		return err
-	}
-	gone := map[string]bool{}
-	var deleted, written []string
-	fields := strings.Split(strings.TrimSuffix(out, "\x00"), "\x00")
-	for i := 0; i+1 < len(fields); i += 2 {
-		status, p := fields[i], fields[i+1]
-		if status == "D" {
-			gone[p] = true
-			deleted = append(deleted, p)
-		} else {
-			written = append(written, p)
-		}
-	}
-	for _, p := range s.spoiled {
-		if !gone[p] {
-			written = append(written, p)
-		}
-	}
-	return s.inv.update(s.tree(), deleted, written)
-}
-
-// settle waits until a change to any file must move its change time. The
-// kernel's file clock ticks at most every 10 ms (HZ=100), and a test that writes
-// within the same tick as the checkout would leave the stamp as it was.
-func (s *slot) settle(ctx context.Context) error {
-	wait := time.NewTimer(time.Until(s.inv.newest().Add(25 * time.Millisecond)))
-	defer wait.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-wait.C:
-		return nil
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -117,23 +118,78 @@ func TestConcurrentRuns(t *testing.T) {
 	}
 }
 
-// A tree that cannot be cleaned costs the slot, not the next run.
+// A tree that is not as it was left costs the slot, not the next run.
 func TestOddTreeIsReplaced(t *testing.T) {
 	r := runner(t, t.TempDir(), ladder())
-	job := newRepo(t).job("true")
-	if res := r.Run(t.Context(), job); res.Verdict != Passed {
-		t.Fatal(res)
-	}
+	g := newRepo(t)
+	passed(t, r, g.run(t, r, map[string]string{"a": "1\n"}, "true"))
 	r.pool.wg.Wait()
-	trees, err := filepath.Glob(filepath.Join(r.pool.dir, "*", "index"))
+	trees, err := filepath.Glob(filepath.Join(r.pool.dir, "*", "tree", "a"))
 	if err != nil || len(trees) != 1 {
 		t.Fatal(trees, err)
 	}
-	if err := os.WriteFile(trees[0], []byte("not an index"), 0o644); err != nil {
+	if err := os.MkdirAll(filepath.Join(filepath.Dir(trees[0]), "b", "c"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if res := r.Run(t.Context(), job); res.Verdict != Passed {
-		t.Errorf("%s %q", res.Verdict, res.Why)
+	passed(t, r, g.run(t, r, map[string]string{"b": "2\n"}, `test "$(cat b)" = 2`))
+}
+
+// What attributes say about a file holds in a used work tree too, also for
+// files that differ in nothing else.
+func TestAttributesInAUsedTree(t *testing.T) {
+	r := runner(t, t.TempDir(), ladder())
+	g := newRepo(t)
+	slots := func() []string {
+		r.pool.wg.Wait()
+		all, err := filepath.Glob(filepath.Join(r.pool.dir, "*", "index"))
+		if err != nil || len(all) != 1 {
+			t.Fatalf("work trees: %v %v, want one", all, err)
+		}
+		return all
+	}
+	const crlf = `test "$(cat a)" = "$(printf '%s\r')" && test "$(cat b)" = "$(printf 'b\r')"`
+	files := map[string]string{".gitattributes": "* text eol=crlf\n", "a": "1\n", "b": "b\n"}
+	passed(t, r, g.run(t, r, files, fmt.Sprintf(crlf, "1")))
+	first := slots()
+	files["a"] = "2\n"
+	passed(t, r, g.run(t, r, files, fmt.Sprintf(crlf, "2")+"; rm b"))
+	passed(t, r, g.run(t, r, files, fmt.Sprintf(crlf, "2")))
+	if now := slots(); now[0] != first[0] {
+		t.Errorf("the work tree is %s, want the first one, %s", now[0], first[0])
+	}
+	files[".gitattributes"] = "* -text\n"
+	passed(t, r, g.run(t, r, files, `test "$(cat a)" = 2 && test "$(cat b)" = b`))
+}
+
+// Git only ever works in an empty directory: never where a test ran.
+func TestGitWorksInEmptyDirectories(t *testing.T) {
+	real, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	seen := filepath.Join(bin, "seen")
+	script := "#!/bin/sh\nd=${GIT_WORK_TREE:-$PWD}\ntest \"$d\" = / || echo \"$d $(ls -A \"$d\" | wc -l)\" >> " + seen + "\nexec " + real + " \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(bin, "git"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := runner(t, t.TempDir(), ladder())
+	g := newRepo(t)
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	passed(t, r, g.run(t, r, map[string]string{"a": "1\n", "b": "b\n"}, "echo x > b; echo x > c"))
+	passed(t, r, g.run(t, r, map[string]string{"a": "2\n", "b": "b\n"}, `test "$(cat a b)" = "$(printf '2\nb')" && ! test -e c`))
+	trees, err := filepath.Glob(filepath.Join(r.pool.dir, "*", "index"))
+	if err != nil || len(trees) != 1 {
+		t.Fatalf("work trees: %v %v, want one, used again", trees, err)
+	}
+	text, err := os.ReadFile(seen)
+	if err != nil || strings.Count(string(text), "\n") < 4 {
+		t.Fatalf("git was hardly used: %q %v", text, err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasSuffix(line, " 0\n") || strings.HasPrefix(line, filepath.Join(filepath.Dir(trees[0]), "tree")) {
+			t.Errorf("git worked in %s", line)
+		}
 	}
 }
 
