@@ -301,6 +301,11 @@ func (w *worker) retest(a gate.Retest, policy gate.RetestPolicy) func(context.Co
 func (w *worker) setLabel(ctx context.Context, q *queue, a gate.SetLabel) error {
 	p, label := w.prs[a.PR], q.policy.Trigger.Label
 	if !a.On {
+		if p.unsaved { // whoever finds the label gone must find out why
+			if err := w.note(ctx, q, p); err != nil {
+				return err
+			}
+		}
 		if err := w.forge.RemoveLabel(ctx, w.repo, a.PR, label); err != nil {
 			return fmt.Errorf("take the label %q off #%d: %w", label, a.PR, err)
 		}

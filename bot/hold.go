@@ -174,7 +174,7 @@ func (w *worker) settleNow(ctx context.Context, q *queue, needed bool) error {
 	}
 	q.flight = q.inherited
 	for _, p := range w.under(q) {
-		p.read, p.unsaved = false, false
+		p.outdated()
 	}
 	return errOutdated
 }
@@ -257,9 +257,13 @@ func (w *worker) lost(q *queue) {
 	w.jobs.stop(func(r gate.Retest) bool { return q.flight.Flight != nil && q.flight.Flight.PR == r.PR })
 	q.held, q.settled, q.flight, q.saved, q.rest = nil, false, gate.Queue{}, nil, ""
 	for _, p := range w.under(q) {
-		p.read, p.unsaved = false, false
+		p.outdated()
 	}
 }
+
+// outdated forgets what was decided about a PR and not written: its note has to be read
+// again, also when it is in no list of open ones any more.
+func (p *pull) outdated() { p.read, p.unsaved, p.owed = false, false, p.owed || p.unsaved }
 
 func (w *worker) release(ctx context.Context, q *queue) {
 	if q.held == nil {

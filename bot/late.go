@@ -43,17 +43,19 @@ func (p *pull) comesBack() {
 }
 
 // putRight is what holds after a note was read: of the request whose end we told, that
-// end, whatever else came late, and whatever another concluded from that.
+// end, whatever else came late, and whatever another concluded from that. A request ends
+// once, so of two ends the first is the true one.
 func (p *pull) putRight() {
 	r := p.record
 	final, same := r.State.Final(), sameRequest(r.Request, p.told.Request)
 	weLanded := p.told.Landed.Commit != "" && r.Landed.Commit == ""
+	first := r.Landed.Commit == "" && p.told.Since.Before(r.Since)
 	p.unsaved = p.unsaved || p.unsure && final
 	switch {
 	case p.again.IsZero() && final && time.Now().Before(p.doubted):
 		p.again, p.told = p.doubted, p.record // another told it, who knows nothing of what we sent
 	case p.again.IsZero():
-	case same && (!final || weLanded):
+	case same && (!final || weLanded || first):
 		p.record, p.unsaved = p.told, true
 	case !final:
 		p.again = time.Time{} // it was asked for again

@@ -3,7 +3,6 @@ package bot
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -118,108 +117,6 @@ func TestNoteDeletedBeforeTheLanding(t *testing.T) {
 		r.wake(n)
 		r.until("it lands", 20*time.Minute, r.merged(n))
 	})
-}
-
-// A replica is stopped as it sets a status, and goes on when another has long landed
-// the PR. The last word is said again.
-func TestStatusOfASleeperIsPutRight(t *testing.T) {
-	tell(t, func(r *rig) {
-		n := r.opened("a", "main")
-		r.labelled(n)
-		slept := false
-		r.on(func(c forgetest.Call, do func() error) error {
-			if c.Replica == "one" && c.Op == "SetStatus" && !slept {
-				slept = true
-				r.until("another landed it", time.Hour, func() bool {
-					s := r.Statuses(r.repo, r.PullRequest(r.repo, n).Head)
-					return len(s) > 0 && s[0].State == gate.CheckPassed
-				})
-				_ = do()
-				return errBroken
-			}
-			if c.Replica == "one" && slept && !r.merged(n)() {
-				return errBroken // all of it sleeps
-			}
-			return do()
-		})
-		r.start("one")
-		r.until("it sleeps", 5*time.Minute, func() bool { return slept })
-		r.start("two")
-		r.says(n, "Landed", 20*time.Minute)
-		r.sleep(10 * time.Minute)
-		r.ended(n)
-	})
-}
-
-// What a replica sent and heard nothing of arrives when the request has long ended and
-// the end was told: by another, because it died, or by itself, because it tried again.
-// The last word is said again.
-func TestLateWordsArePutRight(t *testing.T) {
-	for word, name := range map[string]string{"SetStatus": "status", "EditComment": "note", "PostComment": "second note"} {
-		for _, end := range []string{"Landed", "Retest failed"} {
-			for _, dies := range []bool{true, false} {
-				t.Run(fmt.Sprintf("%s, %s, its sender dies: %v", name, end, dies), func(t *testing.T) {
-					tell(t, func(r *rig) {
-						n := r.endsWith(end)
-						late := r.losesOnce("one", word, n, dies)
-						r.start("one")
-						r.until("it hears nothing", 5*time.Minute, func() bool { return *late != nil })
-						if dies {
-							r.start("two")
-						}
-						r.says(n, end, 20*time.Minute)
-						r.sleep(r.cfg.Lease.TTL)
-						r.must((*late)())
-						r.sleep(10 * time.Minute)
-						r.says(n, end, time.Second)
-						r.ended(n)
-						if times := r.leased(); !dies && end == "Landed" && times > 2 {
-							t.Errorf("the lease was taken %d times, to end a request and to look once more:\n%s", times, r.tale())
-						}
-					})
-				})
-			}
-		}
-	}
-}
-
-// leased is how often the lease was taken.
-func (r *rig) leased() (times int) {
-	for _, e := range r.Log() {
-		if e.Op == forgetest.OpComment && strings.Contains(e.Text, "<!-- mergegate:lease") {
-			times++
-		}
-	}
-	return times
-}
-
-// endsWith is a PR that somebody asked for, and whose retest brings it to an end.
-func (r *rig) endsWith(end string) int {
-	r.Helper()
-	if end != "Landed" {
-		r.runs = func(context.Context) retest.Result { return retest.Result{Verdict: retest.Failed, Exit: 1} }
-	}
-	n := r.opened("a", "main")
-	r.labelled(n)
-	return n
-}
-
-// losesOnce holds up a replica's first write of a kind that tells of a PR, and gives
-// what sends it on. Its sender hears of trouble, or dies.
-func (r *rig) losesOnce(replica, word string, n int, dies bool) *func() error {
-	var late func() error
-	r.on(func(c forgetest.Call, do func() error) error {
-		ours := c.Op == "SetStatus" || c.PR == n || len(r.notes(n)) > 0 && c.Comment == r.notes(n)[0].ID
-		if late != nil || c.Replica != replica || c.Op != word || !ours {
-			return do()
-		}
-		late = do
-		if dies {
-			r.crash(replica)
-		}
-		return errBroken
-	})
-	return &late
 }
 
 // A PR landed, and its status could not be written. The replica goes on with the next
@@ -376,5 +273,147 @@ func TestOldTipInTheList(t *testing.T) {
 			r.says(n, "Landed as", 20*time.Minute)
 		}
 		r.neverSays("main moved")
+	})
+}
+
+// The end of a request could not be told at once, and the replica dies as it takes the
+// label off. The next one knows the end: it was told before the label went.
+func TestTheEndIsToldBeforeTheLabelGoes(t *testing.T) {
+	for _, word := range []string{"SetStatus", "EditComment"} {
+		t.Run(word, func(t *testing.T) {
+			tell(t, func(r *rig) {
+				n := r.endsWith("Retest failed")
+				tested, failed, crashed := false, false, false
+				r.judged = func(retest.Job) { tested = true }
+				r.on(func(c forgetest.Call, do func() error) error {
+					note := c.Op == "SetStatus" || len(r.notes(n)) > 0 && c.Comment == r.notes(n)[0].ID
+					switch {
+					case c.Replica == "one" && tested && !failed && c.Op == word && note && strings.Contains(c.Text, "Retest failed"):
+						failed = true
+						return errBroken
+					case c.Replica == "one" && c.Op == "RemoveLabel":
+						crashed = true
+						_ = do()
+						r.crash("one")
+					}
+					return do()
+				})
+				r.start("one")
+				r.until("it dies as it takes the label off", 5*time.Minute, func() bool { return crashed })
+				if !failed {
+					t.Error("no word was lost")
+				}
+				r.start("two")
+				r.sleep(20 * time.Minute)
+				r.says(n, "Retest failed", time.Second)
+				r.ended(n)
+				r.neverSays("was taken off")
+			})
+		})
+	}
+}
+
+// oldHeads is a forge whose lists show a PR's head as it was before the bot's push.
+type oldHeads struct {
+	forge.Forge
+	heads map[int]gate.SHA
+}
+
+func (f *oldHeads) PullRequests(ctx context.Context, r gate.Repo) ([]gate.PR, error) {
+	all, err := f.Forge.PullRequests(ctx, r)
+	for i := range all {
+		f.heads[all[i].Number] = cmp.Or(f.heads[all[i].Number], all[i].Head)
+		all[i].Head = f.heads[all[i].Number]
+	}
+	return all, err
+}
+
+// The forge answers trouble to a status that it has set, on a head that its lists do
+// not show yet. When the request has ended, that head does not say "Testing", also if
+// nobody is left who would look once more.
+func TestStatusOnAHeadThatTheListDoesNotShow(t *testing.T) {
+	tell(t, func(r *rig) {
+		heads := &oldHeads{heads: map[int]gate.SHA{}}
+		r.lies = func(f forge.Forge) forge.Forge { heads.Forge = f; return heads }
+		n := r.endsWith("Retest failed")
+		old := r.PullRequest(r.repo, n).Head
+		_, err := r.PushBase(r.repo, r.own, "main", map[string]string{"other.txt": "x\n"})
+		r.must(err)
+		failed := false
+		r.on(func(c forgetest.Call, do func() error) error {
+			if c.Op == "SetStatus" && c.Commit != old && !failed {
+				failed = true
+				_ = do()
+				return errBroken
+			}
+			return do()
+		})
+		r.start("one")
+		r.says(n, "Retest failed", 20*time.Minute)
+		r.until("the label is off", time.Minute, func() bool { return !r.PullRequest(r.repo, n).Has("merge") })
+		r.crash("one")
+		if !failed {
+			t.Error("nothing failed")
+		}
+		r.ended(n)
+	})
+}
+
+// A replica lists the PRs, and meanwhile another obeys a command and puts the label on.
+// The first sees a request on its way, and in its list no label. Nobody took it off.
+func TestListOlderThanTheLabel(t *testing.T) {
+	tell(t, func(r *rig) {
+		r.cfg.Defaults.Require.Approvals = 1
+		n := r.opened("a", "main")
+		_, err := r.Comment(r.repo, n, r.bob, "/merge")
+		r.must(err)
+		listed, goOn := false, false
+		r.on(func(c forgetest.Call, do func() error) error {
+			if c.Replica != "two" || c.Op != "PullRequests" || listed {
+				return do()
+			}
+			err := do()
+			listed = true
+			r.until("the other has let go", 5*time.Minute, func() bool { return goOn })
+			return err
+		})
+		r.start("two")
+		r.until("it lists", time.Minute, func() bool { return listed })
+		r.start("one")
+		r.says(n, "1 more approval", 5*time.Minute)
+		r.until("it lets go", time.Minute, func() bool { return r.held() == 0 })
+		goOn = true
+		r.sleep(20 * time.Minute)
+		r.neverSays("was taken off")
+		if !r.PullRequest(r.repo, n).Has("merge") {
+			t.Errorf("the label is off\n%s", r.tale())
+		}
+	})
+}
+
+// A PR is merged by hand, and the lease to say so is proved so late that everything has
+// to be read again. The PR is in no list then, and is told all the same.
+func TestMergedWhileTheLeaseSettles(t *testing.T) {
+	tell(t, func(r *rig) {
+		r.cfg.Defaults.Require.Approvals = 1
+		n := r.opened("a", "main")
+		r.labelled(n)
+		r.start("one")
+		r.says(n, "1 more approval", 5*time.Minute)
+		r.sleep(10 * time.Minute)
+		slow := false
+		r.on(func(c forgetest.Call, do func() error) error {
+			if c.Op == "Comments" && c.PR == n && r.merged(n)() && !slow {
+				slow = true
+				r.sleep(20 * time.Second)
+			}
+			return do()
+		})
+		r.must(r.Merge(r.repo, n, r.own, gate.Merge))
+		r.says(n, "Merged by somebody else", 20*time.Minute)
+		r.ended(n)
+		if !slow {
+			t.Error("nothing was slow")
+		}
 	})
 }

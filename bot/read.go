@@ -25,6 +25,9 @@ func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
 	if err := w.readComments(ctx, p, comments); err != nil {
 		return err
 	}
+	if err := w.readLabel(ctx, q, p); err != nil {
+		return err
+	}
 	if q.policy.Require.Approvals > 0 || q.branch.RequiredApprovals > 0 || q.policy.Trigger.Approval {
 		if err := w.readReviews(ctx, p); err != nil {
 			return err
@@ -40,6 +43,21 @@ func (w *worker) read(ctx context.Context, q *queue, p *pull) error {
 		return err
 	}
 	p.seen, p.readAt, p.doubt, p.owed = at, begun, false, false
+	return nil
+}
+
+// readLabel looks at the PR itself where the list does not show the label of a request
+// that is on its way: the list may be older than the note, and than the label that
+// another replica put on for a command.
+func (w *worker) readLabel(ctx context.Context, q *queue, p *pull) error {
+	if !p.record.State.Active() || p.record.Owed || !p.pr.Open || p.pr.Has(q.policy.Trigger.Label) {
+		return nil
+	}
+	pr, err := w.forge.PullRequest(ctx, w.repo, p.pr.Number)
+	if err != nil {
+		return fmt.Errorf("read #%d: %w", p.pr.Number, err)
+	}
+	p.update(pr)
 	return nil
 }
 
@@ -202,9 +220,9 @@ func (w *worker) vanished(ctx context.Context, p *pull, comments []forge.Comment
 
 // findNote finds our sticky comment and the record in it. A request to post it that
 // was doubled on its way, or a list that did not show it yet, may have left several:
-// the one that tells the end of the request holds, or else the one that was written
-// last; the others are copies to be deleted. old: it
-// was sealed with a previous key.
+// the one of the newest request holds, and of those the one that tells its end, or else
+// the one that was written last; the others are copies to be deleted. old: it was
+// sealed with a previous key.
 func (w *worker) findNote(pr int, comments []forge.Comment) (id int64, copies []int64, rec gate.Record, old bool) {
 	var written time.Time
 	sealed := false
@@ -219,7 +237,10 @@ func (w *worker) findNote(pr int, comments []forge.Comment) (id int64, copies []
 			r = gate.Record{}
 		}
 		holds := c.Updated.After(written)
-		if r.State.Final() != rec.State.Final() && sameRequest(r.Request, rec.Request) {
+		switch {
+		case !sameRequest(r.Request, rec.Request):
+			holds = r.Request.At.After(rec.Request.At)
+		case r.State.Final() != rec.State.Final():
 			holds = r.State.Final()
 		}
 		if id != 0 && (sealed && !ok || sealed == ok && !holds) {

@@ -195,8 +195,8 @@ func (w *world) judgeWanted(log []forgetest.Entry) {
 	}
 }
 
-// judgeWords: nothing is told that has not happened, and no author is blamed for
-// what the bot did.
+// judgeWords: nothing is told that has not happened, and nobody is blamed for what
+// the bot did.
 func (w *world) judgeWords(log []forgetest.Entry) {
 	inBase := map[string]bool{}
 	pushed := map[string]bool{} // by people
@@ -248,9 +248,12 @@ func (w *world) judgeEnd(log []forgetest.Entry) {
 		requested := pr.Open && pr.Has("merge")
 		text, state := w.status(log, pr.Head)
 		landed := func(e forgetest.Entry) bool { return e.Op == forgetest.OpLand && e.Bot && e.PR == pr.Number }
+		unlabelled := func(e forgetest.Entry) bool { return e.Op == forgetest.OpUnlabel && !e.Bot && e.PR == pr.Number }
 		switch {
 		case strings.HasPrefix(text, "Merged by somebody else") && slices.ContainsFunc(log, landed) && !w.touched(log) && !w.tampered(log, pr.Number) && !w.undone(log) && w.faults[staleRead] == 0:
 			w.fail("told", "#%d was told to have been merged by somebody else, and it was the bot", pr.Number)
+		case strings.Contains(text, "was taken off") && !slices.ContainsFunc(log, unlabelled) && !w.tampered(log, pr.Number) && !w.undone(log) && w.faults[staleRead] == 0:
+			w.fail("told", "#%d was told to have lost its label to somebody, and it was the bot", pr.Number)
 		case requested && !strings.HasPrefix(text, "Waiting") && !strings.HasPrefix(text, "Frozen"):
 			w.fail("L1", "#%d is still asked for, and its status is %q (%s)", pr.Number, text, state)
 		case !requested && state == string(forge.StatusPending) && !w.tampered(log, pr.Number) && !w.robbed(log) && w.faults[staleRead] == 0:

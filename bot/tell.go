@@ -109,6 +109,9 @@ func (w *worker) show(ctx context.Context, q *queue, p *pull, on gate.SHA, s for
 		return err
 	}
 	there, err := w.setStatus(ctx, p, on, s)
+	if err != nil {
+		p.shown, p.on, p.statAt = forge.Status{}, on, time.Time{} // or not: it is not known what it shows
+	}
 	if err != nil || !there {
 		return err
 	}
@@ -177,9 +180,10 @@ func (w *worker) alone(ctx context.Context, p *pull) error {
 }
 
 // closeOld says how a request ended also on the commit that still shows it as under
-// way, when that is not the one whose status comes last.
+// way, or may, when that is not the one whose status comes last.
 func (w *worker) closeOld(ctx context.Context, p *pull, end forge.Status) error {
-	if p.on == "" || p.on == w.endOn(p) || p.shown.State != forge.StatusPending {
+	ended := p.shown.State == forge.StatusSuccess || p.shown.State == forge.StatusFailure
+	if p.on == "" || p.on == w.endOn(p) || ended {
 		return nil
 	}
 	_, err := w.setStatus(ctx, p, p.on, end)
@@ -273,7 +277,7 @@ func (w *worker) unmoved(ctx context.Context, q *queue, p *pull) error {
 	if err != nil || c.Body == p.body {
 		return nil
 	}
-	p.read, p.unsaved = false, false
+	p.outdated()
 	if f := q.flight.Flight; f != nil && f.PR == p.pr.Number && !f.Asked {
 		q.flight = q.inherited
 	}
