@@ -121,11 +121,13 @@ func (r *replica) stop() {
 	}
 }
 
-// logs are the logs of all replicas, for a story that failed.
+// logs are the ends of the logs of all replicas, for a story that failed. With
+// -artifacts the logs are kept.
 func (w *world) logs() string {
 	var b strings.Builder
-	for _, r := range w.replicas {
+	for i, r := range w.replicas {
 		data, _ := os.ReadFile(r.log)
+		w.must(os.WriteFile(filepath.Join(w.ArtifactDir(), fmt.Sprintf("log%d", i)), data, 0o600))
 		lines := strings.Split(string(data), "\n")
 		fmt.Fprintf(&b, "--- %s\n%s\n", r.url, strings.Join(lines[max(0, len(lines)-80):], "\n"))
 	}
