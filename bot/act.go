@@ -230,7 +230,10 @@ func (w *worker) push(ctx context.Context, q *queue, a gate.Push) (gate.Result, 
 	case errors.As(err, &denied):
 		return gate.Denied, "the forge did not let mergegate push to its branch: " + denied.Text, nil
 	case errors.Is(err, catchup.ErrMoved):
-		return gate.Moved, "", w.reread(ctx, q, p)
+		if err := w.reread(ctx, q, p); err != nil {
+			return "", "", err
+		}
+		return gate.Moved, "", w.ownPush(ctx, q, p) // the list may be older than it
 	case err != nil:
 		return "", "", err
 	}

@@ -417,3 +417,27 @@ func TestMergedWhileTheLeaseSettles(t *testing.T) {
 		}
 	})
 }
+
+// A replica dies after its push, what it saved is gone, and the list does not show the
+// push yet. The next one finds its own push refused, and does not blame the author.
+func TestOwnPushThatTheListDoesNotShow(t *testing.T) {
+	tell(t, func(r *rig) {
+		heads := &oldHeads{heads: map[int]gate.SHA{}}
+		r.lies = func(f forge.Forge) forge.Forge { heads.Forge = f; return heads }
+		n := r.opened("a", "main")
+		r.labelled(n)
+		_, err := r.PushBase(r.repo, r.own, "main", map[string]string{"other.txt": "x\n"})
+		r.must(err)
+		crashed := r.crashOn(func(c forgetest.Call) bool { return c.Op == "git push" && strings.HasPrefix(c.Ref, "refs/heads/a") }, true)
+		r.start("one")
+		r.until("it dies after the push", 5*time.Minute, crashed)
+		for _, c := range r.Comments(r.repo, 2) {
+			r.must(r.DeleteComment(r.repo, c.ID, r.own))
+		}
+		_, err = r.PushBase(r.repo, r.own, "main", map[string]string{"other.txt": "y\n"})
+		r.must(err)
+		r.start("two")
+		r.says(n, "Landed as", 20*time.Minute)
+		r.neverSays("pushed after the request")
+	})
+}

@@ -138,15 +138,15 @@ func (s *comments) Take(ctx context.Context, n Note) (*Held, error) {
 	if err := s.cfg.Validate(); err != nil {
 		return nil, err
 	}
-	var inherited []byte
+	var from *record
 	if s.look {
 		var err error
-		if inherited, err = s.approach(ctx); err != nil {
+		if from, err = s.approach(ctx); err != nil {
 			return nil, err
 		}
 	}
 	s.look = true
-	r := newRecord(s.cfg, s.ours.begin(), n, inherited)
+	r := newRecord(s.cfg, s.ours.begin(), n, from)
 	body, err := r.comment(s.cfg.Key)
 	if err != nil {
 		return nil, err
@@ -157,13 +157,14 @@ func (s *comments) Take(ctx context.Context, n Note) (*Held, error) {
 		return nil, err
 	}
 	c := &comment{s: s, id: id, nonce: r.Nonce}
-	return (&Held{cfg: s.cfg, claim: c, inherited: inherited, rec: r}).start(ctx, sent), nil
+	return (&Held{cfg: s.cfg, claim: c, inherited: from.work(), rec: r}).start(ctx, sent), nil
 }
 
 // approach looks whether the queue is free, but for stale leases and what an
-// attempt of ours left behind. It gives the work in the newest of these. They
-// stay until prove removes them, when our new lease carries that work.
-func (s *comments) approach(ctx context.Context) (inherited []byte, err error) {
+// attempt of ours left behind. It gives the one of these with the newest work, nil
+// if there is none. They stay until prove removes them, when our new lease carries
+// that work.
+func (s *comments) approach(ctx context.Context) (from *record, err error) {
 	leases, err := s.survey(ctx)
 	if err != nil {
 		return nil, err
@@ -172,11 +173,11 @@ func (s *comments) approach(ctx context.Context) (inherited []byte, err error) {
 		if !f.stale && !s.ours.has(f.rec) {
 			return nil, f.busy()
 		}
-		if f.rec != nil {
-			inherited = f.rec.Data
+		if f.rec != nil && (from == nil || compareWork(f.rec, from) >= 0) {
+			from = f.rec
 		}
 	}
-	return inherited, nil
+	return from, nil
 }
 
 // post posts our lease. When the answer is lost it looks for the nonce. If that

@@ -172,7 +172,11 @@ func (h *Held) Inherited() []byte { return h.inherited }
 // After any other error the note may or may not have been saved; Save may be
 // repeated, and until it succeeds renewals write the note before it.
 func (h *Held) Save(ctx context.Context, n Note) error {
-	return h.write(ctx, func(r record) record { return r.with(n) })
+	return h.write(ctx, func(r record) record {
+		r = r.with(n)
+		r.Saved = true
+		return r
+	})
 }
 
 func (h *Held) write(ctx context.Context, change func(record) record) error {

@@ -23,7 +23,8 @@
 //
 // The successor posts its own lease, which already carries the work it
 // inherits, before it deletes the stale one: a crash between the two loses
-// nothing.
+// nothing. Where several are left behind, the one that its holder worked with is
+// inherited, not those of who came second to it (compareWork).
 //
 // # The ref protocol
 //

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -40,19 +41,44 @@ type record struct {
 	PR     int             `json:"pr"`
 	Since  time.Time       `json:"since"` // held for this PR
 	Data   json.RawMessage `json:"data,omitempty"`
+	Saved  bool            `json:"saved,omitempty"` // Data is the holder's own
+	Heirs  int             `json:"heirs,omitempty"` // how often the work before it was inherited
 }
 
-// newRecord is the first record of an attempt. Inherited work is kept in it
-// until the first save, so that it survives this holder too.
-func newRecord(c Config, nonce string, n Note, inherited []byte) record {
+// newRecord is the first record of an attempt. The work of the lease that it
+// inherits, nil for none, is kept in it until the first save, so that it survives
+// this holder too.
+func newRecord(c Config, nonce string, n Note, from *record) record {
 	r := record{
 		Repo: repoName(c.Repo), Issue: c.Issue, Base: c.Base,
 		Holder: c.Holder, Nonce: nonce, TTL: c.TTL.Milliseconds(),
 	}.with(n)
-	if inherited != nil {
-		r.Data = inherited
+	if from != nil && from.Data != nil {
+		r.Data, r.Heirs = from.Data, from.Heirs+1
 	}
 	return r
+}
+
+// compareWork orders leases that are inherited by how recent the work in them is.
+// Only a proven holder saves, and removes all others first; so what was saved is
+// newer than what those carry who came second to the same lease. Without that, who
+// inherited is nearer to the last holder than who found nothing.
+func compareWork(a, b *record) int {
+	number := func(saved bool) int {
+		if saved {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(number(a.Saved), number(b.Saved)), cmp.Compare(a.Heirs, b.Heirs))
+}
+
+// work is what whoever takes this lease goes on with; nil for none. r may be nil.
+func (r *record) work() []byte {
+	if r == nil {
+		return nil
+	}
+	return r.Data
 }
 
 func repoName(r gate.Repo) string { return r.Forge + "/" + r.String() }

@@ -97,17 +97,17 @@ func (s *refStore) Take(ctx context.Context, n Note) (*Held, error) {
 	if err := s.cfg.Validate(); err != nil {
 		return nil, err
 	}
-	var from gate.SHA
-	var inherited []byte
+	var at gate.SHA
+	var from *record
 	if s.look {
 		var err error
-		if from, inherited, err = s.approach(ctx); err != nil {
+		if at, from, err = s.approach(ctx); err != nil {
 			return nil, err
 		}
 	}
 	s.look = true
-	r := newRecord(s.cfg, s.ours.begin(), n, inherited)
-	c := &refClaim{s: s, nonce: r.Nonce, at: from}
+	r := newRecord(s.cfg, s.ours.begin(), n, from)
+	c := &refClaim{s: s, nonce: r.Nonce, at: at}
 	sent := now()
 	if err := c.write(ctx, r); err != nil {
 		if !errors.Is(err, ErrLost) {
@@ -118,13 +118,13 @@ func (s *refStore) Take(ctx context.Context, n Note) (*Held, error) {
 		}
 		return nil, fmt.Errorf("push the lease %s of %s: it was taken and released at the same moment; try again", s.ref, s.cfg.Repo)
 	}
-	h := &Held{cfg: s.cfg, claim: c, inherited: inherited, rec: r, proven: true}
+	h := &Held{cfg: s.cfg, claim: c, inherited: from.work(), rec: r, proven: true}
 	return h.start(ctx, sent), nil
 }
 
-// approach gives the commit to push over and the work in it: none, a stale
-// lease, or what an attempt of ours left behind.
-func (s *refStore) approach(ctx context.Context) (from gate.SHA, inherited []byte, err error) {
+// approach gives the commit to push over and the lease in it: none, a stale
+// one, or what an attempt of ours left behind.
+func (s *refStore) approach(ctx context.Context) (gate.SHA, *record, error) {
 	at, err := s.where(ctx)
 	if err != nil || at == "" {
 		return "", nil, err
@@ -135,10 +135,7 @@ func (s *refStore) approach(ctx context.Context) (from gate.SHA, inherited []byt
 	if time.Now().Before(s.end()) && !s.ours.has(s.seen.rec) {
 		return "", nil, s.busy()
 	}
-	if s.seen.rec != nil {
-		inherited = s.seen.rec.Data
-	}
-	return s.seen.commit, inherited, nil
+	return s.seen.commit, s.seen.rec, nil
 }
 
 // refClaim is our lease.
