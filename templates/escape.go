@@ -83,9 +83,10 @@ func Fence(s string) string {
 var ansi = regexp.MustCompile(`(?:\x1b\[|\x{9b})[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]`)
 
 // Clean makes s safe to show as text anywhere: valid UTF-8, line breaks as \n,
-// terminal sequences taken out, and characters that control the terminal, the
-// direction of the text, or are not seen at all, replaced by U+FFFD, so that the
-// reader sees that something was there. It does not escape.
+// terminal sequences taken out, and characters that control the terminal or the
+// direction of the text, are not seen at all, or are no characters by Unicode's own
+// word, replaced by U+FFFD, so that the reader sees that something was there. It does
+// not escape.
 func Clean(s string) string {
 	if !strings.ContainsFunc(s, func(r rune) bool { return r != '\n' && r != '\t' && (r < ' ' || r > '~') }) {
 		return s
@@ -98,7 +99,7 @@ func Clean(s string) string {
 			return r
 		case r == '\u200c' || r == '\u200d': // joiners: Persian, Indic scripts and emoji need them
 			return r
-		case unicode.In(r, unicode.Cc, unicode.Cf):
+		case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Noncharacter_Code_Point):
 			return '\ufffd'
 		}
 		return r

@@ -134,6 +134,7 @@ func TestCleanShowsThatSomethingWasThere(t *testing.T) {
 		"a\u202eb\u2066c\x00\x07":          "a\ufffdb\ufffdc\ufffd\ufffd",
 		"می\u200cخواهم 👩\u200d👧":           "می\u200cخواهم 👩\u200d👧",
 		"a\xffb":                           "a\ufffdb",
+		"a\ufffe\uffff\ufdd0\U0001ffffb":   "a\ufffd\ufffd\ufffd\ufffdb",
 		"tab\tstays":                       "tab\tstays",
 	} {
 		if got := templates.Clean(s); got != want {
