@@ -32,7 +32,7 @@ func TestHealthyIsAllOK(t *testing.T) {
 	if len(bad) > 0 || !fine {
 		t.Errorf("fine %v, not ok:\n%s", fine, strings.Join(bad, "\n"))
 	}
-	for _, want := range []string{"machine: git ", "work: Gitea 1.26.0", "work acme/widgets: queue issue #1", "work acme/widgets main: lands by fast-forward"} {
+	for _, want := range []string{"machine: git ", "work: Gitea 1.27.3", "work acme/widgets: queue issue #1", "work acme/widgets main: lands by fast-forward"} {
 		if !slices.ContainsFunc(all, func(l string) bool { return strings.Contains(l, want) }) {
 			t.Errorf("nothing about %q in:\n%s", want, strings.Join(all, "\n"))
 		}
@@ -42,6 +42,21 @@ func TestHealthyIsAllOK(t *testing.T) {
 	}
 	if _, err := os.Stat(d.Config.DataDir); err == nil {
 		t.Error("check made data_dir")
+	}
+}
+
+func TestAttack114OldForge(t *testing.T) {
+	const want = "keeps an approval that was given for another base branch (CVE-2026-58439)"
+	for version, old := range map[string]bool{
+		"Gitea 1.22.6": true, "Gitea 1.26.0": true, "Gitea 1.27.0": false, "Gitea 1.28.0+dev-5-g1": false, "Gitea 2.0.0": false,
+		"Forgejo 11.0.1": false, "Gitea b5757a6": false, "GitHub": false,
+	} {
+		d, f := healthy(t)
+		f.version = version
+		_, bad, fine := check(t, d)
+		if !fine || old != (len(bad) == 1 && strings.Contains(bad[0], want)) || !old && len(bad) > 0 {
+			t.Errorf("%s: fine %v, not ok:\n%s", version, fine, strings.Join(bad, "\n"))
+		}
 	}
 }
 

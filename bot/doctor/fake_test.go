@@ -20,6 +20,7 @@ import (
 // that doctor has no business calling panic.
 type fake struct {
 	forge.Forge
+	version string
 	info    forge.Repository
 	branch  forge.Branch
 	hooks   []forge.Webhook
@@ -40,7 +41,7 @@ func (s sandbox) String() string { return "of the test" }
 
 var errDown = errors.New("dial tcp: connection refused")
 
-func (f *fake) Version(context.Context) (string, error) { return "Gitea 1.26.0", f.down }
+func (f *fake) Version(context.Context) (string, error) { return f.version, f.down }
 
 func (f *fake) Me(context.Context) (gate.User, error) {
 	return gate.User{ID: 7, Login: "bot"}, f.badUser
@@ -143,6 +144,7 @@ func healthy(t *testing.T) (*Doctor, *fake) {
 		TokenFile: secret("token", "t0ken"), WebhookSecretFile: secret("hook", "0123456789abcdef"),
 	}}
 	f := &fake{
+		version: "Gitea 1.27.3",
 		info: forge.Repository{
 			DefaultBranch: "main", HasIssues: true, Role: gate.RoleAdmin, CloneURL: repository(t, policyText),
 			Methods: []gate.Method{gate.FastForward, gate.Merge},

@@ -97,6 +97,9 @@ func (d *Doctor) open(ctx context.Context, r *report, conf config.Forge) (site, 
 		return s, false
 	}
 	r.add(OK, conf.Name, version+" at "+conf.URL, "")
+	if keepsApprovals(version) {
+		r.add(Warn, conf.Name, version+" keeps an approval that was given for another base branch (CVE-2026-58439); mergegate does not count it, whoever merges by hand does", "update to Gitea 1.27 or newer")
+	}
 	if strings.HasPrefix(conf.URL, "http:") && !loopback(conf.URL) {
 		r.add(Warn, conf.Name, "the token travels unencrypted", "use https")
 	}
@@ -106,6 +109,13 @@ func (d *Doctor) open(ctx context.Context, r *report, conf config.Forge) (site, 
 	}
 	r.add(OK, conf.Name, s.words().self, "")
 	return s, true
+}
+
+// keepsApprovals says whether a forge's version is a Gitea before 1.27.
+func keepsApprovals(version string) bool {
+	var major, minor int
+	n, _ := fmt.Sscanf(version, "Gitea %d.%d", &major, &minor)
+	return n == 2 && (major < 1 || major == 1 && minor < 27)
 }
 
 // account is what we log in with.
