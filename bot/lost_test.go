@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -283,12 +284,13 @@ func TestTheEndIsToldBeforeTheLabelGoes(t *testing.T) {
 		t.Run(word, func(t *testing.T) {
 			tell(t, func(r *rig) {
 				n := r.endsWith("Retest failed")
-				tested, failed, crashed := false, false, false
-				r.judged = func(retest.Job) { tested = true }
+				failed, crashed := false, false
+				var tested atomic.Bool
+				r.judged = func(retest.Job) { tested.Store(true) }
 				r.on(func(c forgetest.Call, do func() error) error {
 					note := c.Op == "SetStatus" || len(r.notes(n)) > 0 && c.Comment == r.notes(n)[0].ID
 					switch {
-					case c.Replica == "one" && tested && !failed && c.Op == word && note && strings.Contains(c.Text, "Retest failed"):
+					case c.Replica == "one" && tested.Load() && !failed && c.Op == word && note && strings.Contains(c.Text, "Retest failed"):
 						failed = true
 						return errBroken
 					case c.Replica == "one" && c.Op == "RemoveLabel":
@@ -367,14 +369,15 @@ func TestListOlderThanTheLabel(t *testing.T) {
 		n := r.opened("a", "main")
 		_, err := r.Comment(r.repo, n, r.bob, "/merge")
 		r.must(err)
-		listed, goOn := false, false
+		listed := false
+		var goOn atomic.Bool
 		r.on(func(c forgetest.Call, do func() error) error {
 			if c.Replica != "two" || c.Op != "PullRequests" || listed {
 				return do()
 			}
 			err := do()
 			listed = true
-			r.until("the other has let go", 5*time.Minute, func() bool { return goOn })
+			r.until("the other has let go", 5*time.Minute, goOn.Load)
 			return err
 		})
 		r.start("two")
@@ -382,7 +385,7 @@ func TestListOlderThanTheLabel(t *testing.T) {
 		r.start("one")
 		r.says(n, "1 more approval", 5*time.Minute)
 		r.until("it lets go", time.Minute, func() bool { return r.held() == 0 })
-		goOn = true
+		goOn.Store(true)
 		r.sleep(20 * time.Minute)
 		r.neverSays("was taken off")
 		if !r.PullRequest(r.repo, n).Has("merge") {

@@ -68,12 +68,15 @@ func tell(t *testing.T, f func(r *rig)) {
 // around lets onCall look at every call of a living replica; the dead do nothing.
 func (r *rig) around(ctx context.Context, c forgetest.Call, do func() error) error {
 	r.mu.Lock()
-	dead, on := r.dead[c.Replica], r.onCall
+	dead := r.dead[c.Replica]
 	r.mu.Unlock()
 	if dead {
 		return errors.New("this replica is dead")
 	}
 	time.Sleep(20 * time.Millisecond)
+	r.mu.Lock()
+	on := r.onCall
+	r.mu.Unlock()
 	if on == nil {
 		return do()
 	}
@@ -202,11 +205,18 @@ func (r *rig) labelled(n int) {
 // until waits, in virtual time.
 func (r *rig) until(what string, atMost time.Duration, ok func() bool) {
 	r.Helper()
-	for end := time.Now().Add(atMost); !ok(); r.sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(atMost); !r.see(ok); r.sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			r.Fatalf("never: %s\n%s", what, r.tale())
 		}
 	}
+}
+
+// see asks what calls that come later may change.
+func (r *rig) see(ok func() bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return ok()
 }
 
 func (r *rig) merged(n int) func() bool {
