@@ -9,6 +9,8 @@
 
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
+# The Go that go.mod names, if it is newer than the image's.
+ENV GOTOOLCHAIN=auto
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
